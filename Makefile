@@ -1,0 +1,111 @@
+# Quire.  `make help` lists the targets.
+#
+# Variants are built side by side under build/: kernel (what runs), kernel-debug
+# (assertions and lock ranks), host (the userspace port with ASan and UBSan),
+# tsan, fuzz.  One list of sources for each part serves all of them.
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+CC := gcc
+PREFIX ?= /usr/local
+VERSION := 0.1.0
+BUILD := build
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+
+# ---- sources ---------------------------------------------------------------------
+VM_SRCS := $(sort $(wildcard vm/*/*.c))
+KERNEL_SRCS := $(sort $(wildcard kernel/*/*.c))
+KERNEL_ASM := $(sort $(wildcard kernel/*/*.S))
+POSIX_SRCS := $(sort $(wildcard ports/posix/*.c))
+CLI_SRCS := $(sort $(wildcard cli/*.c))
+UNIT_SRCS := $(sort $(wildcard test/unit/test_*.c))
+
+# ---- flags -----------------------------------------------------------------------
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla \
+	-Wpointer-arith -Wwrite-strings -Wno-sign-compare -Werror
+COMMON := -std=gnu11 -g -Iinclude $(WARN) -fno-strict-aliasing -fno-common -MMD -MP
+FREESTANDING := -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+	-fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fno-omit-frame-pointer -fcf-protection=none
+KERNEL_CFLAGS := $(COMMON) $(FREESTANDING) -O2 -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
+	-DQUIRE_HOST_INLINE='"../../kernel/mem/host_inline.h"'
+HOST_CFLAGS := $(COMMON) -O1 -DQUIRE_DEBUG -fno-omit-frame-pointer
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN := -fsanitize=thread
+
+.PHONY: all
+all: quire $(BUILD)/kernel/quire.elf
+
+# ---- the kernel: vm/ linked into one object that exports only quire_*, then the rest ----
+# $(1) variant, $(2) extra flags
+define KERNEL_VARIANT
+$(1)_VM := $$(VM_SRCS:%.c=$(BUILD)/$(1)/%.o)
+$(1)_OBJS := $$(KERNEL_SRCS:%.c=$(BUILD)/$(1)/%.o) $$(KERNEL_ASM:%.S=$(BUILD)/$(1)/%.o)
+
+$(BUILD)/$(1)/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	@echo "  CC      $$@"
+	$$(Q)$$(CC) $$(KERNEL_CFLAGS) $(2) -c $$< -o $$@
+
+$(BUILD)/$(1)/%.o: %.S Makefile
+	@mkdir -p $$(@D)
+	@echo "  AS      $$@"
+	$$(Q)$$(CC) $$(KERNEL_CFLAGS) $(2) -D__ASSEMBLY__ -c $$< -o $$@
+
+$(BUILD)/$(1)/libquire.o: $$($(1)_VM)
+	@echo "  LD      $$@"
+	$$(Q)ld -r -o $$@.tmp $$^
+	$$(Q)objcopy --wildcard --keep-global-symbol='quire_*' $$@.tmp $$@ && rm $$@.tmp
+
+$(BUILD)/$(1)/quire.elf: $$($(1)_OBJS) $(BUILD)/$(1)/libquire.o kernel/boot/kernel.ld
+	@echo "  LD      $$@"
+	$$(Q)ld -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T kernel/boot/kernel.ld -o $$@ \
+		$$($(1)_OBJS) $(BUILD)/$(1)/libquire.o
+
+-include $$($(1)_VM:.o=.d) $$($(1)_OBJS:.o=.d)
+endef
+$(eval $(call KERNEL_VARIANT,kernel,))
+$(eval $(call KERNEL_VARIANT,kernel-debug,-DQUIRE_DEBUG))
+
+.PHONY: kernel kernel-debug
+kernel: $(BUILD)/kernel/quire.elf
+kernel-debug: $(BUILD)/kernel-debug/quire.elf
+
+# ---- the command -----------------------------------------------------------------
+$(BUILD)/cli/%.o: cli/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	$(Q)$(CC) $(COMMON) -O2 -D_GNU_SOURCE -DQUIRE_VERSION='"$(VERSION)"' -c $< -o $@
+
+quire: $(CLI_SRCS:cli/%.c=$(BUILD)/cli/%.o)
+	@echo "  LD      $@"
+	$(Q)$(CC) -o $@ $^
+-include $(CLI_SRCS:cli/%.c=$(BUILD)/cli/%.d)
+
+# ---- the userspace port, in variants: $(1) name, $(2) flags ------------------------
+define HOST_VARIANT
+$(1)_LIB := $$(VM_SRCS:%.c=$(BUILD)/$(1)/%.o) $$(POSIX_SRCS:%.c=$(BUILD)/$(1)/%.o)
+$(BUILD)/$(1)/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	@echo "  CC      $$@"
+	$$(Q)$$(CC) $$(HOST_CFLAGS) $(2) -D_GNU_SOURCE -Iports/posix -c $$< -o $$@
+$(BUILD)/$(1)/libquire-posix.a: $$($(1)_LIB)
+	@rm -f $$@
+	$$(Q)ar rcs $$@ $$^
+$(BUILD)/$(1)/test_%: $(BUILD)/$(1)/test/unit/test_%.o $(BUILD)/$(1)/libquire-posix.a
+	@echo "  LD      $$@"
+	$$(Q)$$(CC) $(2) -o $$@ $$^ -lcmocka -lpthread
+-include $$($(1)_LIB:.o=.d)
+endef
+$(eval $(call HOST_VARIANT,host,$(ASAN)))
+$(eval $(call HOST_VARIANT,tsan,$(TSAN)))
+
+.PHONY: unit
+unit: $(UNIT_SRCS:test/unit/%.c=$(BUILD)/host/%) ## unit tests of the userspace port, under ASan and UBSan
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(BUILD) quire

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CPU as the rest of the kernel sees it: saved registers, per-CPU data
+ * through gs, and the few instructions that C can't say.
+ */
+#ifndef KERNEL_ARCH_CPU_H
+#define KERNEL_ARCH_CPU_H
+
+#include <quire/errno.h>
+#include <quire/types.h>
+
+/* What entry code saves on the kernel stack, for traps, interrupts and system calls. */
+struct regs {
+	u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8;
+	u64 rax, rcx, rdx, rsi, rdi;
+	u64 orig_rax; /* system call number, or the error code, or -1 (interrupts) */
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+static inline bool regs_user(const struct regs *r)
+{
+	return r->cs & 3;
+}
+
+/* A segment selector's place in the GDT; user_cs/ss as SYSRET wants them. */
+#define KERNEL_CS 0x08
+#define KERNEL_SS 0x10
+#define USER_SS 0x2b /* Linux's values: programs look at them */
+#define USER_CS 0x33
+
+#define RFLAGS_IF (1UL << 9)
+#define RFLAGS_TF (1UL << 8)
+#define RFLAGS_DF (1UL << 10)
+#define RFLAGS_AC (1UL << 18)
+
+/* The kernel half: linear view of all memory, lazy areas (stacks), image. */
+#define KERNEL_VIEW_BASE 0xffff888000000000UL
+#define KERNEL_AREA_START 0xffffc90000000000UL
+#define KERNEL_AREA_END 0xffffc98000000000UL
+#define KERNEL_IMAGE_BASE 0xffffffff80000000UL
+
+struct task;
+struct tss;
+
+/* One for each CPU; gs points at it in kernel mode.  The first words are known to
+ * entry.S by offset (static assertions in arch/percpu.c). */
+struct percpu {
+	struct percpu *self;  /* 0 */
+	u64 kernel_rsp;       /* 8: top of the current task's kernel stack */
+	u64 user_rsp;         /* 16: scratch for SYSCALL entry */
+	struct task *current; /* 24 */
+	u32 preempt;          /* 32: depth; 0 = may be preempted */
+	u32 cpu;              /* 36: index, 0 .. ncpus - 1 */
+	u32 resched;          /* 40: a reschedule is wanted */
+	u32 irq_depth;        /* 44 */
+	u32 apic_id;
+	struct tss *tss;
+	void *arch;  /* arch/'s own */
+	void *sched; /* sched/'s own: run queue */
+};
+
+static inline struct percpu *this_cpu(void)
+{
+	struct percpu *p;
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(p));
+	return p;
+}
+/* The running task.  Stable however the task moves. */
+static inline struct task *current(void)
+{
+	struct task *t;
+	__asm__ volatile("mov %%gs:24, %0" : "=r"(t));
+	return t;
+}
+
+extern unsigned ncpus; /* CPUs that run */
+
+static inline void outb(u16 port, u8 v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline u8 inb(u16 port)
+{
+	u8 v;
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+static inline void outl(u16 port, u32 v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline u64 rdmsr(u32 msr)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (u64)hi << 32 | lo;
+}
+static inline void wrmsr(u32 msr, u64 v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+static inline u64 rdtsc(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (u64)hi << 32 | lo;
+}
+static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
+{
+	__asm__ volatile("cpuid"
+			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+			 : "a"(leaf), "c"(sub));
+}
+static inline void cpu_relax(void)
+{
+	__asm__ volatile("pause");
+}
+static inline void irq_enable(void)
+{
+	__asm__ volatile("sti" : : : "memory");
+}
+static inline void irq_disable(void)
+{
+	__asm__ volatile("cli" : : : "memory");
+}
+
+/* ---- arch/ to the rest ----------------------------------------------------------- */
+
+/* irq.c.  Call fn(arg) in interrupt context for I/O APIC input gsi (edge or level). */
+void irq_register(unsigned gsi, void (*fn)(void *arg), void *arg);
+
+/* time.c.  Monotonic nanoseconds since boot; wall clock = that + wall_offset_ns. */
+u64 time_ns(void);
+extern u64 wall_offset_ns;
+/* Deterministic runs: what passes between these two isn't seen by time_ns(), but for
+ * a fixed charge_ns; interrupts are off in between (waiting for a device by polling). */
+void time_freeze(void);
+void time_thaw(u64 charge_ns);
+extern bool deterministic;
+
+/* fpu.c.  The task's extended state, XSAVE format of the CPU's size. */
+size_t fpu_size(void);
+int fpu_init_task(struct task *t);                /* 0 or -ENOMEM: a clean state */
+int fpu_copy(struct task *dst, struct task *src); /* fork: src is current */
+void fpu_reset(void);                             /* exec */
+void fpu_free(struct task *t);
+void fpu_save_to(void *xsave_area); /* current's state; kernel buffer, 64-aligned, fpu_size() */
+int fpu_restore_from(const void *xsave_area, size_t size); /* checked; -EINVAL */
+
+/* entry.S / switch.S */
+void ret_from_fork(void); /* where a new task starts: calls sched's finish, then returns to user */
+
+/* oops.c: print registers, the fault's explanation, a backtrace; end with status 125. */
+_Noreturn void oops(struct regs *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void backtrace(u64 rbp);
+/* The machine ends; status is what `quire run` exits with. */
+_Noreturn void machine_exit(int status);
+
+/* smp.c: run fn(arg) on every other CPU in mask and wait for it.  Interrupts on. */
+void smp_call(u64 cpu_mask, void (*fn)(void *), void *arg);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes: what threads share, and how they begin and end.
+ */
+#ifndef KERNEL_PROC_H
+#define KERNEL_PROC_H
+
+#include <quire/mm.h>
+
+#include "../sched/sched.h"
+
+struct file;
+struct path;
+struct inode;
+
+/* An address space in use by tasks (CLONE_VM shares it). */
+struct uspace {
+	struct quire_mm *mm;
+	s32 refs;                    /* atomic: tasks */
+	u64 cpu_mask;                /* CPUs that have it loaded; atomic.  mem/tlb.c */
+	u64 context[QUIRE_MAX_CPUS]; /* mem/tlb.c: PCID generation */
+	u64 tlb_gen;                 /* mem/tlb.c */
+	struct file *exe;            /* guarded by exe_lock */
+	struct spinlock exe_lock;
+	u64 auxv[48]; /* as given to the program, for /proc/PID/auxv */
+	u32 auxv_words;
+	bool dumpable;
+};
+struct uspace *uspace_new(void); /* null: no memory */
+struct uspace *uspace_fork(struct uspace *from, int *err);
+void uspace_get(struct uspace *u);
+void uspace_put(struct uspace *u);
+/* mem/tlb.c: load u's page tables on this CPU (null: the kernel's); preemption is off. */
+void uspace_switch(struct uspace *from, struct uspace *to);
+
+#define NSIG 64
+#define RLIM_COUNT 16
+struct rlimit {
+	u64 cur, max;
+};
+
+struct sigaction_k { /* the kernel's sigaction on x86-64 */
+	u64 handler, flags, restorer, mask;
+};
+struct sighand { /* CLONE_SIGHAND shares it */
+	s32 refs;
+	struct spinlock
+	    lock; /* RANK_HOST_MID + 4, interrupts on: actions, and pending of its users */
+	struct sigaction_k action[NSIG];
+};
+
+struct cred { /* immutable once shared; replaced as a whole */
+	s32 refs;
+	u32 uid, euid, suid, fsuid;
+	u32 gid, egid, sgid, fsgid;
+	u64 cap_effective, cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
+	u32 ngroups;
+	u32 groups[];
+};
+static inline bool capable(unsigned cap)
+{
+	return current()->cred->cap_effective >> cap & 1;
+}
+bool in_group(const struct cred *c, u32 gid);
+
+struct fsctx { /* CLONE_FS shares it */
+	s32 refs;
+	struct spinlock lock;    /* RANK_HOST_MID + 2 */
+	struct path *cwd, *root; /* fs/vfs.h */
+	u32 umask;
+};
+struct fsctx *fsctx_copy(struct fsctx *f);
+void fsctx_put(struct fsctx *f);
+
+struct tty;
+
+struct process {
+	u32 tgid, pgid, sid;
+	s32 refs;
+	struct process *parent; /* guarded by the process-tree lock */
+	struct list children, sibling;
+	struct list threads; /* task->thread; guarded by the process-tree lock */
+	u32 nr_threads;
+	struct task *leader;
+	struct list all;         /* every process */
+	void *sig_pending;       /* signal.c: shared queue */
+	struct waitq wait_child; /* parent sleeps here in wait4 */
+	u32 exit_status;         /* wait status */
+	bool group_exit, zombie, stopped, continued;
+	u32 stop_signal;
+	bool stop_reported;
+	u32 exit_signal; /* sent to the parent at death */
+	bool child_subreaper;
+	bool did_exec;
+	struct rlimit rlim[RLIM_COUNT];   /* guarded by tree lock for writing */
+	struct tty *tty;                  /* controlling terminal */
+	u64 utime, stime, cutime, cstime; /* ns: of exited threads / reaped children */
+	u64 min_flt, maj_flt, cmin_flt, cmaj_flt;
+	u64 nvcsw, nivcsw, cnvcsw, cnivcsw, maxrss, cmaxrss;
+	u64 in_blocks, out_blocks;
+	s32 oom_score_adj;
+	u64 start_time; /* ns */
+	void *timers;   /* time.c: itimers, POSIX timers */
+	u32 personality;
+	bool no_new_privs;
+	struct quire_fault_record last_fault; /* the one behind a fatal signal */
+};
+
+/* Guards parents, children, threads, groups, sessions of all processes. */
+extern struct spinlock tree_lock; /* RANK_HOST_MID + 6 */
+
+struct task *task_find(u32 tid);       /* with a reference, or null */
+struct process *process_find(u32 pid); /* with a reference, or null */
+void process_get(struct process *p);
+void process_put(struct process *p);
+/* Iterate: the process with the lowest pid >= pid, with a reference, or null. */
+struct process *process_next(u32 pid);
+
+/* The first process: runs what the configuration says.  Called in a kernel thread. */
+void proc_start_init(void *unused);
+
+/* exec.c: replace the current program.  Strings are kernel copies; argv and envp are
+ * packed "a\0b\0c\0" with counts. */
+struct exec_args {
+	const char *path;  /* as the caller named it */
+	struct file *file; /* opened, or null: open path */
+	char *argv;
+	size_t argv_len;
+	unsigned argc;
+	char *envp;
+	size_t envp_len;
+	unsigned envc;
+};
+int exec_program(struct exec_args *a, struct regs *r);
+
+/* exit.c */
+_Noreturn void thread_exit(u32 code);
+_Noreturn void group_exit(u32 wait_status); /* e.g. code << 8, or a signal */
+
+/* signal.c */
+struct siginfo { /* Linux's siginfo_t, 128 bytes */
+	s32 si_signo, si_errno, si_code, pad;
+	union {
+		u8 bytes[112];
+		struct {
+			s32 pid;
+			u32 uid;
+			u64 value;
+		} rt;
+		struct {
+			s32 pid;
+			u32 uid;
+			s32 status;
+			s32 pad2;
+			s64 utime, stime;
+		} chld;
+		struct {
+			u64 addr;
+			s16 addr_lsb;
+			u16 pad3;
+			u32 pkey;
+		} fault;
+		struct {
+			s32 tid, overrun;
+			u64 value;
+		} timer;
+	};
+};
+_Static_assert(sizeof(struct siginfo) == 128, "siginfo_t");
+int send_signal_task(struct task *t, int sig,
+		     const struct siginfo *info); /* 0 or -EAGAIN; any context */
+int send_signal_process(struct process *p, int sig, const struct siginfo *info);
+int send_signal_group(u32 pgid, int sig, const struct siginfo *info); /* -ESRCH when empty */
+/* A synchronous fault of the current task: can't be blocked or ignored. */
+void force_signal(int sig, const struct siginfo *info);
+/* On the way back to user mode, interrupts on: deliver signals, stop, run task work.
+ * Called by entry code whenever sig_flag or resched is set. */
+void exit_to_user(struct regs *r, bool from_syscall);
+#define ERESTARTSYS 512
+#define ERESTARTNOINTR 513
+#define ERESTARTNOHAND 514
+#define ERESTART_RESTARTBLOCK 516
+
+/* fault.c (mem/): vector 14 arrives here after entry code, interrupts on unless they
+ * were off before. */
+void page_fault(struct regs *r, u64 cr2);
+
+#endif

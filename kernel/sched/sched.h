@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tasks as the scheduler sees them, and waiting.
+ *
+ * A task is a kernel stack (a lazy area), saved registers and a state.  What a
+ * process is (address space, files, signals) hangs on it: proc/proc.h.
+ */
+#ifndef KERNEL_SCHED_H
+#define KERNEL_SCHED_H
+
+#include <quire/list.h>
+#include <quire/lock.h>
+#include <quire/types.h>
+
+#include "../arch/cpu.h"
+
+#define KSTACK_PAGES 4
+
+enum task_state {
+	TASK_RUNNING,         /* runs or waits for a CPU */
+	TASK_INTERRUPTIBLE,   /* sleeps; a signal wakes it */
+	TASK_UNINTERRUPTIBLE, /* sleeps; only a wake-up does */
+	TASK_KILLABLE,        /* sleeps; only a fatal signal wakes it */
+	TASK_STOPPED,         /* by SIGSTOP and the like */
+	TASK_ZOMBIE,          /* exited, not reaped */
+	TASK_DEAD,            /* never runs again; to be freed */
+};
+
+struct process;
+struct uspace;
+struct fdtable;
+struct fsctx;
+struct sighand;
+struct cred;
+
+struct task {
+	/* sched/ */
+	u64 rsp;    /* saved kernel stack pointer while off the CPU */
+	u32 state;  /* enum task_state; changed under rq lock or by the task itself */
+	u32 cpu;    /* where it runs or ran last */
+	u32 on_cpu; /* its stack is in use: another CPU must not switch to it yet */
+	u32 on_rq;
+	struct list run; /* in a run queue */
+	u64 affinity;    /* CPUs it may use */
+	u64 slice_end;   /* ns */
+	s32 nice;
+	u32 policy;
+	u64 kstack;       /* start of the area, KSTACK_PAGES long */
+	u64 utime, stime; /* ns */
+	u64 time_mark;    /* ns: since when the current stretch runs */
+	u64 nvcsw, nivcsw;
+	u64 start_time; /* ns */
+	struct quire_lockset locks;
+	void *xsave;          /* fpu.c */
+	u64 fs_base, gs_base; /* saved while off the CPU */
+	bool kernel_thread;
+	bool idle;
+	u8 no_fault; /* user copies fail instead of sleeping, while > 0 */
+	s32 refs;    /* atomic: the struct itself */
+
+	/* arch: user registers live at the top of the kernel stack */
+	/* proc/: see proc/proc.h */
+	u32 tid;
+	struct process *process;
+	struct uspace *uspace; /* null: kernel thread */
+	struct fdtable *files;
+	struct fsctx *fs;
+	struct sighand *sighand;
+	struct cred *cred;
+	struct list thread; /* in process->threads */
+	struct list hash;   /* by tid */
+	char comm[16];
+	u64 sig_blocked, sig_saved; /* masks; saved: to restore after sigsuspend, pselect... */
+	bool restore_sigmask;
+	void *sig_pending; /* proc/signal.c: private queue */
+	u32 sig_flag;      /* a deliverable signal may be pending (hint, atomic) */
+	u64 altstack_sp, altstack_size;
+	u32 altstack_flags;
+	u64 clear_child_tid, set_child_tid;
+	u64 robust_list;
+	u64 rseq, rseq_len;
+	u32 rseq_sig;
+	u32 exit_code; /* wait status, when exiting */
+	u32 exiting;
+	u64 min_flt, maj_flt;
+	void *restart; /* proc/: restart_syscall state */
+	u64 restart_data[6];
+	s32 oom_score_adj_unused;
+	u32 pdeath_signal;
+	u64 timer_slack;
+	struct task *vfork_parent; /* to wake when this one execs or exits */
+	u32 vfork_done;
+	void *tracer_reserved;
+	u64 syscall_nr; /* running system call, for /proc and logs */
+};
+
+/* The user registers of a task that is in the kernel. */
+static inline struct regs *task_regs(struct task *t)
+{
+	return (struct regs *)(t->kstack + KSTACK_PAGES * QUIRE_PAGE_SIZE) - 1;
+}
+
+/* Allocate a task with stack and FPU state; state is TASK_UNINTERRUPTIBLE; not yet
+ * runnable.  Null: no memory. */
+struct task *task_alloc(void);
+void task_get(struct task *t);
+void task_put(struct task *t); /* the last one frees stack and struct */
+/* Make a new task runnable for the first time. */
+void task_start(struct task *t);
+struct task *kthread_start(const char *name, void (*fn)(void *), void *arg);
+
+/* Give up the CPU according to current()->state.  Preemption is enabled. */
+void schedule(void);
+/* Let others run. */
+void sched_yield_cpu(void);
+/* Wake t if its state is in the mask (1 << TASK_...).  True when it did.  Any context. */
+bool wake_task(struct task *t, u32 state_mask);
+#define WAKE_NORMAL (1u << TASK_INTERRUPTIBLE | 1u << TASK_UNINTERRUPTIBLE | 1u << TASK_KILLABLE)
+/* The current task is finished (state TASK_ZOMBIE or TASK_DEAD is set by it). */
+_Noreturn void schedule_exit(void);
+/* Get t to notice something soon if it runs in user mode (an IPI): signals. */
+void sched_kick(struct task *t);
+void sched_set_affinity(struct task *t, u64 mask);
+/* Timer tick, from the interrupt. */
+void sched_tick(bool user);
+void sched_init(void);
+_Noreturn void sched_idle(void); /* what a CPU does after its start */
+u32 sched_nr_running(void);
+void sched_loadavg(u64 out[3]); /* fixed point, 11 bits */
+struct sched_times {
+	u64 user, system, idle; /* ns */
+	u64 switches;
+};
+void sched_cpu_times(unsigned cpu, struct sched_times *out);
+
+/* A deliverable (or only: fatal) signal is pending for current.  proc/signal.c. */
+bool signal_pending(void);
+bool signal_fatal_pending(void);
+
+/* ---- wait queues ------------------------------------------------------------------ */
+
+struct waitq {
+	struct spinlock lock; /* RANK_HOST_INNER + 1; interrupts off */
+	struct list waiters;
+};
+#define WAITQ_INIT(q)                                                      \
+	{                                                                  \
+		SPINLOCK_INIT(RANK_HOST_INNER + 1), LIST_INIT((q).waiters) \
+	}
+void waitq_init(struct waitq *q);
+
+struct waiter {
+	struct list node;
+	/* Called with the queue's lock held by waitq_wake(); key: poll events.  Default: wake task.
+	 */
+	void (*wake)(struct waiter *w, u32 key);
+	struct task *task;
+	bool exclusive;
+	struct waitq *queue;
+};
+void waitq_add(struct waitq *q, struct waiter *w); /* w->wake set by the caller, or null */
+void waitq_remove(struct waiter *w);               /* harmless when it isn't on any */
+/* Wake all waiters, and at most n exclusive ones (~0u: all).  Any context. */
+void waitq_wake(struct waitq *q, unsigned n, u32 key);
+static inline void waitq_wake_all(struct waitq *q)
+{
+	waitq_wake(q, ~0u, ~0u);
+}
+
+/* Sleep until cond.  _interruptible: 0 or -EINTR when a signal is pending (-ERESTARTSYS is
+ * the caller's to choose).  deadline: ns of time_ns(), ~0: none; then -ETIMEDOUT. */
+#define wait_event_state(q, cond, st, deadline)                                           \
+	({                                                                                \
+		struct waiter w_ = {0};                                                   \
+		int r_ = 0;                                                               \
+		waitq_add(q, &w_);                                                        \
+		for (;;) {                                                                \
+			__atomic_store_n(&current()->state, (u32)(st), __ATOMIC_SEQ_CST); \
+			if (cond)                                                         \
+				break;                                                    \
+			if ((st) == TASK_INTERRUPTIBLE && signal_pending()) {             \
+				r_ = -EINTR;                                              \
+				break;                                                    \
+			}                                                                 \
+			if ((st) == TASK_KILLABLE && signal_fatal_pending()) {            \
+				r_ = -EINTR;                                              \
+				break;                                                    \
+			}                                                                 \
+			if (!schedule_until(deadline)) {                                  \
+				r_ = (cond) ? 0 : -ETIMEDOUT;                             \
+				break;                                                    \
+			}                                                                 \
+		}                                                                         \
+		__atomic_store_n(&current()->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE); \
+		waitq_remove(&w_);                                                        \
+		r_;                                                                       \
+	})
+#define wait_event(q, cond) ((void)wait_event_state(q, cond, TASK_UNINTERRUPTIBLE, ~0UL))
+#define wait_event_interruptible(q, cond) wait_event_state(q, cond, TASK_INTERRUPTIBLE, ~0UL)
+#define wait_event_killable(q, cond) wait_event_state(q, cond, TASK_KILLABLE, ~0UL)
+#define wait_event_until(q, cond, deadline) wait_event_state(q, cond, TASK_INTERRUPTIBLE, deadline)
+
+/* As schedule(), but runnable again at deadline (~0: never).  False: the deadline passed. */
+bool schedule_until(u64 deadline);
+
+/* ---- timers ------------------------------------------------------------------------- */
+
+struct timer {
+	u64 deadline;                /* ns */
+	void (*fn)(struct timer *t); /* interrupt context */
+	struct list node;            /* timer.c's own linkage */
+	u64 heap_index;
+	u32 cpu;
+	bool armed;
+};
+void timer_arm(struct timer *t, u64 deadline, void (*fn)(struct timer *));
+bool timer_cancel(struct timer *t); /* true: it had not run.  Waits for a running fn. */
+void timer_interrupt(void);
+
+#endif
