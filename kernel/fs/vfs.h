@@ -241,6 +241,7 @@ struct file {                 /* an open file description */
 	bool can_read, can_write, seekable;
 	void *private;
 	void *owner; /* F_SETOWN */
+	void *epitems; /* io/epoll.c: who watches it; file_put() calls epoll_forget() */
 };
 
 /* file.c */
