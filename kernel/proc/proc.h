@@ -44,8 +44,7 @@ struct sigaction_k { /* the kernel's sigaction on x86-64 */
 };
 struct sighand { /* CLONE_SIGHAND shares it */
 	s32 refs;
-	struct spinlock
-	    lock; /* RANK_HOST_MID + 4, interrupts on: actions, and pending of its users */
+	struct spinlock lock; /* RANK_HOST_MID + 11, interrupts off: the actions */
 	struct sigaction_k action[NSIG];
 };
 
@@ -82,13 +81,26 @@ struct process {
 	struct list threads; /* task->thread; guarded by the process-tree lock */
 	u32 nr_threads;
 	struct task *leader;
-	struct list all;         /* every process */
-	void *sig_pending;       /* signal.c: shared queue */
-	struct waitq wait_child; /* parent sleeps here in wait4 */
-	u32 exit_status;         /* wait status */
+	struct list all; /* every process */
+	/* RANK_HOST_MID + 10, interrupts off: pending signals of the process and its threads,
+	 * the stop state; changes of `threads` hold it as well as the tree lock */
+	struct spinlock siglock;
+	struct sigpending sig_pending; /* sent to the process */
+	struct waitq wait_signal;      /* woken when a signal is sent (signalfd) */
+	struct waitq wait_child;       /* parent sleeps here in wait4 */
+	struct waitq wait_pidfd;       /* woken when it becomes a zombie */
+	u32 ppid;                      /* the parent's tgid; readable without a lock */
+	u32 exit_status;               /* wait status */
 	bool group_exit, zombie, stopped, continued;
+	bool stopping;    /* threads are to stop, or have */
+	bool notify_cont; /* tell the parent that it goes on */
+	u32 nr_running;   /* threads that have not exited */
+	u32 stop_count;   /* threads that still have to stop */
 	u32 stop_signal;
 	bool stop_reported;
+	struct task *exec_task; /* this thread execs: the others end */
+	struct waitq wait_exec; /* it waits here */
+	bool reaped;
 	u32 exit_signal; /* sent to the parent at death */
 	bool child_subreaper;
 	bool did_exec;
@@ -99,8 +111,9 @@ struct process {
 	u64 nvcsw, nivcsw, cnvcsw, cnivcsw, maxrss, cmaxrss;
 	u64 in_blocks, out_blocks;
 	s32 oom_score_adj;
-	u64 start_time; /* ns */
-	void *timers;   /* time.c: itimers, POSIX timers */
+	u64 start_time;             /* ns */
+	struct proc_timers *timers; /* itimer.c: interval and POSIX timers; null: none */
+	u64 cpu_limit_next;         /* RLIMIT_CPU: next SIGXCPU, in seconds */
 	u32 personality;
 	bool no_new_privs;
 	struct quire_fault_record last_fault; /* the one behind a fatal signal */
@@ -119,19 +132,19 @@ struct process *process_next(u32 pid);
 /* The first process: runs what the configuration says.  Called in a kernel thread. */
 void proc_start_init(void *unused);
 
-/* exec.c: replace the current program.  Strings are kernel copies; argv and envp are
- * packed "a\0b\0c\0" with counts. */
-struct exec_args {
-	const char *path;  /* as the caller named it */
-	struct file *file; /* opened, or null: open path */
-	char *argv;
-	size_t argv_len;
-	unsigned argc;
-	char *envp;
-	size_t envp_len;
-	unsigned envc;
-};
-int exec_program(struct exec_args *a, struct regs *r);
+/* Once, before the first task: tables and caches. */
+void proc_init(void);
+/* IO's channel: `quire run` got this signal.  Goes to the program's foreground process
+ * group.  Any context. */
+void proc_host_signal(int sig);
+
+/* CPU time used so far, the running stretch included; ns. */
+void task_cpu_times(struct task *t, u64 *user, u64 *system);
+void process_cpu_times(struct process *p, u64 *user, u64 *system);
+
+/* Process groups and sessions, for terminals. */
+bool process_group_in_session(u32 pgid, u32 sid); /* some process of the group is in it */
+bool process_group_orphaned(u32 pgid);            /* nobody could continue it after a stop */
 
 /* exit.c */
 _Noreturn void thread_exit(u32 code);
@@ -167,10 +180,30 @@ struct siginfo { /* Linux's siginfo_t, 128 bytes */
 	};
 };
 _Static_assert(sizeof(struct siginfo) == 128, "siginfo_t");
-int send_signal_task(struct task *t, int sig,
-		     const struct siginfo *info); /* 0 or -EAGAIN; any context */
+/* info null: from the kernel (SI_KERNEL).  0 or -EAGAIN (a real-time signal's queue is
+ * full).  Any context; no lock of rank RANK_HOST_MID + 10 or above is held.  What is
+ * sent from an interrupt arrives without its info, and the caller keeps t or p alive. */
+int send_signal_task(struct task *t, int sig, const struct siginfo *info);
 int send_signal_process(struct process *p, int sig, const struct siginfo *info);
-int send_signal_group(u32 pgid, int sig, const struct siginfo *info); /* -ESRCH when empty */
+/* Takes the tree lock: not from interrupts.  -ESRCH when the group is empty. */
+int send_signal_group(u32 pgid, int sig, const struct siginfo *info);
+/* signalfd, sigtimedwait: take one pending signal of the mask off current's queues:
+ * its number and *info, or 0. */
+int signal_dequeue(u64 mask, struct siginfo *info);
+u64 signal_pending_set(void); /* all that is pending for current, blocked or not */
+/* Pending of a thread and of its process, and the actions as sets, for /proc. */
+struct signal_sets {
+	u64 task_pending, shared_pending, blocked, ignored, caught;
+	u32 queued;
+};
+void signal_sets_of(struct task *t, struct signal_sets *out);
+/* Is it blocked or ignored by current (so that SIGTTIN would have no effect)? */
+bool signal_blocked_or_ignored(int sig);
+/* ppoll and the like.  _begin: swap in the user's mask (uset 0: nothing to do); 0 or
+ * -errno.  _end: put the old one back; when interrupted (the call gives -EINTR or
+ * -ERESTART*) only after the handler has run. */
+int sigmask_begin(u64 uset, u64 size);
+void sigmask_end(bool interrupted);
 /* A synchronous fault of the current task: can't be blocked or ignored. */
 void force_signal(int sig, const struct siginfo *info);
 /* On the way back to user mode, interrupts on: deliver signals, stop, run task work.

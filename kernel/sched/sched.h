@@ -33,6 +33,18 @@ struct fsctx;
 struct sighand;
 struct cred;
 
+/* Signals that wait for delivery; guarded by process->siglock.  proc/signal.c */
+struct sigpending {
+	u64 set;           /* bit n - 1: signal n */
+	struct list queue; /* what is known about them, oldest first */
+};
+
+/* Bits of task->sig_flag: why entry code calls exit_to_user() before user mode. */
+#define TASK_SIGPENDING 1u /* a signal, a stop or the end: see signal_pending() */
+#define TASK_WORK_RSEQ 2u  /* was switched away from: bring its rseq area up to date */
+#define TASK_WORK_MASK 4u  /* restore sig_saved */
+#define TASK_WORK_EXEC 8u  /* a new process of the kernel's: run its first program */
+
 struct task {
 	/* sched/ */
 	u64 rsp;    /* saved kernel stack pointer while off the CPU */
@@ -72,8 +84,10 @@ struct task {
 	char comm[16];
 	u64 sig_blocked, sig_saved; /* masks; saved: to restore after sigsuspend, pselect... */
 	bool restore_sigmask;
-	void *sig_pending; /* proc/signal.c: private queue */
-	u32 sig_flag;      /* a deliverable signal may be pending (hint, atomic) */
+	struct sigpending sig_pending; /* sent to this thread alone */
+	u32 sig_flag;                  /* TASK_SIGPENDING, TASK_WORK_*; atomic */
+	u32 trap_nr, trap_err;         /* of the last fault that gave a signal, for its frame */
+	u64 trap_addr;
 	u64 altstack_sp, altstack_size;
 	u32 altstack_flags;
 	u64 clear_child_tid, set_child_tid;
