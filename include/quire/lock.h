@@ -66,6 +66,8 @@ struct quire_lockset {
 
 #ifdef QUIRE_DEBUG
 void quire_lock_check_acquire(u16 rank, bool nested, bool sleeps);
+/* A lock was taken by a try: any order is fine, it is only noted. */
+void quire_lock_check_try(u16 rank);
 void quire_lock_check_release(u16 rank);
 /* Panics when the thread holds a lock of a spinlock's rank: call before sleeping. */
 void quire_lock_check_may_sleep(void);
@@ -73,6 +75,10 @@ void quire_lock_check_may_sleep(void);
 static inline void quire_lock_check_acquire(u16 rank, bool nested, bool sleeps)
 {
 	(void)rank, (void)nested, (void)sleeps;
+}
+static inline void quire_lock_check_try(u16 rank)
+{
+	(void)rank;
 }
 static inline void quire_lock_check_release(u16 rank)
 {
@@ -133,7 +139,7 @@ static inline bool spin_trylock(struct spinlock *l) TRY_ACQUIRES(true, l) NO_TSA
 		quire_host_preempt_enable();
 		return false;
 	}
-	quire_lock_check_acquire(l->rank, true, false);
+	quire_lock_check_try(l->rank);
 	return true;
 }
 
@@ -206,7 +212,7 @@ static inline bool mutex_trylock(struct mutex *m) TRY_ACQUIRES(true, m) NO_TSA
 	if (!__atomic_compare_exchange_n(&m->word, &expected, 1u, false, __ATOMIC_ACQUIRE,
 					 __ATOMIC_RELAXED))
 		return false;
-	quire_lock_check_acquire(m->rank, true, true);
+	quire_lock_check_try(m->rank);
 	return true;
 }
 
@@ -261,7 +267,7 @@ static inline bool read_trylock(struct rwsem *s) NO_TSA
 {
 	if (!rwsem_try_read_raw(s))
 		return false;
-	quire_lock_check_acquire(s->rank, true, true);
+	quire_lock_check_try(s->rank);
 	return true;
 }
 
@@ -295,8 +301,10 @@ static inline void write_lock_nested(struct rwsem *s) ACQUIRES(s) NO_TSA
 static inline void write_unlock(struct rwsem *s) RELEASES(s) NO_TSA
 {
 	quire_lock_check_release(s->rank);
-	u32 w = __atomic_and_fetch(&s->word, ~RWSEM_WRITER, __ATOMIC_RELEASE);
-	if (quire_unlikely(w || __atomic_load_n(&s->waiters, __ATOMIC_SEQ_CST)))
+	/* RWSEM_WAITING goes as well: readers and writers that slept start even, so that
+	 * a stream of writers can't starve the readers. */
+	__atomic_and_fetch(&s->word, ~(RWSEM_WRITER | RWSEM_WAITING), __ATOMIC_SEQ_CST);
+	if (quire_unlikely(__atomic_load_n(&s->waiters, __ATOMIC_SEQ_CST)))
 		quire_rwsem_wake(s);
 }
 

@@ -63,9 +63,9 @@ struct page {
 	union {
 		u64 head; /* tails: the head's address | 1 */
 		struct {
+			u8 order_pad[7];
 			u8 order; /* heads: log2 of the number of frames; low bit of `head` stays 0
 				   */
-			u8 order_pad[7];
 		} block;
 	};
 };
