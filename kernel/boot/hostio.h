@@ -46,6 +46,9 @@ enum hostio_type {
 	HOSTIO_STAT,       /* payload: text lines of the --stat table, may come in parts */
 	HOSTIO_FATAL,      /* payload: one line: why the program died (which fault) */
 	HOSTIO_TTY_OUT,    /* payload: bytes for the terminal (raw; the guest did the processing) */
+	HOSTIO_TTY_WANT,   /* a program reads, polls or sets up the terminal: from now on the host's
+			    * terminal is raw and what is typed comes as HOSTIO_TTY_IN.  Until
+			    * then its input and its Ctrl-C are the host's */
 	/* events from the host */
 	HOSTIO_SIGNAL = 128, /* value: signal that `quire run` got (INT, TERM, HUP, QUIT, TSTP,
 				CONT, USR1, USR2) */
