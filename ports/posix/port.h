@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of the userspace port. */
+#ifndef QUIRE_PORT_H
+#define QUIRE_PORT_H
+
+#include "posix.h"
+
+/* mmu.c: CPU i gets an empty TLB, and loses it. */
+void port_tlb_enter(unsigned cpu);
+void port_tlb_leave(unsigned cpu);
+
+/* Move bytes that other threads may be using at the same time, as a machine's loads
+ * and stores do: no tearing within aligned words, no order. */
+void port_copy(void *dst, const void *src, size_t n);
+
+#endif
