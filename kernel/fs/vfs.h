@@ -108,6 +108,9 @@ struct inode_ops {
 	int (*open)(struct inode *i, struct file *f);
 	void (*release)(struct inode *i); /* the last reference is gone: drop store handles */
 	s64 (*getxattr)(struct inode *i, const char *name, void *buf, size_t size);
+	/* Directories whose names come and go by themselves (/proc): is a cached d still
+	 * right?  False: it is dropped and looked up again.  No lock is held.  May be null. */
+	bool (*revalidate)(struct dentry *d);
 };
 
 enum {
@@ -141,6 +144,7 @@ struct inode {
 	struct list fs_list;
 	void *flocks;    /* fs/lock.c */
 	struct list lru; /* unused and clean */
+	u64 dev;         /* st_dev where it isn't fs->dev; else 0 */
 };
 
 struct dentry {
@@ -152,9 +156,14 @@ struct dentry {
 	struct list hash_node, sibling, children, lru;
 	bool complete; /* all children of the directory are in the cache */
 	bool unlinked;
-	bool pinned; /* changed here: may not be dropped from the cache */
+	bool pinned;   /* changed here: may not be dropped from the cache */
+	bool in_store; /* the store has an entry of this name (maybe another file) */
+	bool dead;     /* dropped from the cache; freed after a grace period */
 	u16 len;
-	char name[]; /* len bytes and a terminator */
+	u64 seq; /* order of pinned names in their directory, for readdir */
+	struct quire_rcu rcu;
+	const char *name; /* len bytes and a terminator; changed by rename under d_lock */
+	char iname[];     /* where name was at first */
 };
 
 struct fs {
@@ -166,6 +175,10 @@ struct fs {
 	void *private;
 	void (*statfs)(struct fs *fs, void *linux_statfs);
 	u64 next_ino;
+	bool uncached; /* names aren't kept: each look-up makes its own dentry (/proc) */
+	struct quire_kmem
+	    *inodes; /* cache that inodes come from, struct inode first; null: default */
+	int (*sync)(struct fs *fs); /* store what is dirty; may be null */
 };
 
 struct mount {
@@ -240,7 +253,7 @@ struct file {                 /* an open file description */
 	struct mutex pos_lock; /* RANK_HOST_OUTER + 2 */
 	bool can_read, can_write, seekable;
 	void *private;
-	void *owner; /* F_SETOWN */
+	void *owner;   /* F_SETOWN */
 	void *epitems; /* io/epoll.c: who watches it; file_put() calls epoll_forget() */
 };
 
@@ -254,6 +267,14 @@ struct file *file_anon(const char *label, struct inode *i, const struct file_ops
 /* Open by path, checking permissions as open(2).  0 or -errno. */
 int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **out);
 int file_open_path(const struct path *p, u32 flags, struct file **out);
+/* A reference unless the last one is gone; files are freed after a grace period, so a
+ * descriptor table may be read under RCU. */
+bool file_try_get(struct file *f);
+/* Writing is denied while a program runs it, running while it is open for writing:
+ * 0 or -ETXTBSY.  exec holds inode_deny_write() until it has mapped the program and for as
+ * long as it is uspace->exe. */
+int inode_deny_write(struct inode *i);
+void inode_allow_write(struct inode *i);
 /* From inside the kernel, no user iterator: bytes or -errno. */
 s64 file_read_kernel(struct file *f, void *buf, size_t n, u64 pos);
 
@@ -289,12 +310,39 @@ char *path_name(const struct path *p, char *buf, size_t max);
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t len, int *err);
 void dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d);
+/* A directory entry that is not in the tree (yet): negative, one reference, holds one on
+ * parent (null: a root).  Null: no memory. */
+struct dentry *dentry_new(struct dentry *parent, const char *name, size_t len);
+/* Make it positive, for good; consumes the reference on i. */
+void dentry_instantiate(struct dentry *d, struct inode *i);
+/* A new inode with one reference, times now, owner the caller's fsuid and fsgid. */
 struct inode *inode_new(struct fs *fs, u32 mode);
+void inode_init(struct inode *i, struct fs *fs, u32 mode); /* the same on allocated memory */
 void inode_get(struct inode *i);
 void inode_put(struct inode *i);
 /* 0 or -EACCES; mask: 4 read, 2 write, 1 execute; with fsuid, groups and capabilities. */
 int inode_permission(struct inode *i, unsigned mask);
 void inode_touch(struct inode *i, u32 mask); /* ATTR_ATIME.. to now */
+
+/* Create a node of any type but directory and symlink (bind(2) of a socket): 0 with *out
+ * referenced (null: not wanted), or -errno.  mode: umask is applied. */
+int vfs_mknod(int dirfd, const char *path, u32 mode, u64 rdev, struct path *out);
+/* Change attributes with the checks of chmod, chown, truncate; takes the lock. */
+int vfs_setattr(struct inode *i, struct attr *a);
+/* struct stat of Linux x86-64 (144 bytes) of an inode. */
+void vfs_fill_stat(struct inode *i, void *linux_stat);
+/* The current task's root and working directory; referenced. */
+void fs_get_root(struct path *out);
+void fs_get_cwd(struct path *out);
+
+/* lock.c: flock(2) and record locks.  User address for uflock: struct flock. */
+long file_flock(struct file *f, int op);
+long file_posix_lock(struct file *f, int cmd, u64 uflock); /* F_GETLK.. F_OFD_SETLKW */
+/* close(2) of any descriptor of f by owner (its struct fdtable): POSIX locks go. */
+void locks_close(struct file *f, void *owner);
+
+/* Write dirty pages of --rw folders to the host.  Sleeps. */
+int vfs_sync_all(void);
 
 /* mount.c */
 int mount_at(const char *path, struct fs *fs, struct dentry *root, const char *options);
@@ -306,7 +354,7 @@ struct fs *memfs_new(const char *type, struct dentry **root);
 struct inode *memfs_inode(struct fs *fs, u32 mode);
 /* generic page-cache file operations: what regular files of every fs use */
 extern const struct file_ops cached_file_ops;
-extern const struct file_ops dcache_dir_ops; /* readdir from complete dentry children */
+extern const struct file_ops dcache_dir_ops; /* readdir from cached children, all there are */
 u64 inode_mapping_size(struct quire_mapping *m);
 
 /* devices: dev/ registers character devices by number */
