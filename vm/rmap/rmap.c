@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a frame to the page-table entries that map it.
+ *
+ * page->mapcount counts the entries.  It and the mm's page counters change under
+ * the page-table lock of the entry concerned; a page may be mapped through many
+ * tables at once, so they are atomics.  Each entry also holds a reference.
+ *
+ * Walks hold i_mmap_lock or anon_vma->lock for reading: the VMAs of the tree stay,
+ * and so do their page tables.  They look the entry up afresh in each VMA, and
+ * believe it only under its page-table lock.
+ *
+ * What it doesn't do: entries of higher levels (huge pages), and entries for swap
+ * or migration, which hold no mapcount.
+ */
+#include <quire/assert.h>
+#include <quire/list.h>
+
+#include "../cache/cache.h"
+#include "../reclaim/lru.h"
+#include "internal.h"
+
+static enum mm_counter counter_of(const struct page *p)
+{
+	u64 flags = __atomic_load_n(&p->flags, __ATOMIC_RELAXED);
+
+	if (flags & (1UL << PG_ANON))
+		return MM_ANON;
+	return flags & (1UL << PG_SWAPBACKED) ? MM_SHMEM : MM_FILE;
+}
+
+void rmap_add_anon(struct page *p, struct vma *v, u64 addr, bool fresh)
+{
+	if (fresh) {
+		ASSERT(v->anon_vma);
+		p->anon_vma = v->anon_vma;
+		p->index = vma_pgoff_of(v, addr);
+		p->mapcount = 1;
+		/* Nobody sees the page before the entry is there: a plain store will do. */
+		p->flags |= 1UL << PG_ANON | 1UL << PG_SWAPBACKED | 1UL << PG_UPTODATE;
+	} else {
+		__atomic_add_fetch(&p->mapcount, 1, __ATOMIC_RELAXED);
+	}
+	mm_rss_add(v->mm, MM_ANON, 1);
+}
+
+void rmap_add_file(struct page *p, struct vma *v)
+{
+	/* Sequentially consistent: see the protocol at the top of cache/cache.h. */
+	if (__atomic_fetch_add(&p->mapcount, 1, __ATOMIC_SEQ_CST) == 0)
+		page_count_add(COUNT_MAPPED, 1);
+	mm_rss_add(v->mm, counter_of(p), 1);
+}
+
+void rmap_remove(struct page *p, struct vma *v)
+{
+	enum mm_counter c = counter_of(p);
+	s32 left = __atomic_sub_fetch(&p->mapcount, 1, __ATOMIC_ACQ_REL);
+
+	ASSERT(left >= 0);
+	if (left == 0 && c != MM_ANON)
+		page_count_add(COUNT_MAPPED, -1);
+	mm_rss_add(v->mm, c, -1);
+}
+
+/* The page's anon_vma with a reference, or null when the page has just lost its last
+ * mapping: then the anon_vma may be on its way out. */
+static struct anon_vma *page_anon_vma_get(struct page *p)
+{
+	struct anon_vma *av = NULL;
+	s32 refs;
+
+	quire_rcu_read_lock();
+	if (page_test(p, PG_ANON) && __atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) > 0) {
+		av = p->anon_vma;
+		refs = __atomic_load_n(&av->refs, __ATOMIC_RELAXED);
+		do {
+			if (refs <= 0) {
+				av = NULL;
+				break;
+			}
+		} while (!__atomic_compare_exchange_n(&av->refs, &refs, refs + 1, true,
+						      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+		if (av && __atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) <= 0) {
+			/* It may have been another object at that address by then. */
+			anon_vma_put(av);
+			av = NULL;
+		}
+	}
+	quire_rcu_read_unlock();
+	return av;
+}
+
+static u64 address_in(const struct vma *v, u64 pgoff)
+{
+	return v->start + ((pgoff - v->pgoff) << QUIRE_PAGE_SHIFT);
+}
+
+static enum rmap_walked walk_anon(struct page *p, bool wait,
+				  bool (*fn)(struct page *, struct vma *, u64, void *), void *arg)
+{
+	struct anon_vma *av = page_anon_vma_get(p);
+	enum rmap_walked result = RMAP_ALL;
+	u64 index = p->index;
+
+	if (!av)
+		return RMAP_ALL;
+	if (wait) {
+		read_lock(&av->lock);
+	} else if (!read_trylock(&av->lock)) {
+		anon_vma_put(av);
+		return RMAP_BUSY;
+	}
+	for (struct interval *n = interval_first(av->tree, index, index); n;
+	     n = interval_next(n, index, index)) {
+		struct vma *v = quire_container_of(n, struct vma, anon);
+
+		if (!fn(p, v, address_in(v, index), arg)) {
+			result = RMAP_STOPPED;
+			break;
+		}
+	}
+	read_unlock(&av->lock);
+	anon_vma_put(av);
+	return result;
+}
+
+enum rmap_walked rmap_walk_how(struct page *p, bool wait,
+			       bool (*fn)(struct page *, struct vma *, u64, void *), void *arg)
+{
+	enum rmap_walked result = RMAP_ALL;
+	struct quire_mapping *m;
+	u64 index = p->index;
+
+	if (page_test(p, PG_ANON))
+		return walk_anon(p, wait, fn, arg);
+	m = __atomic_load_n(&p->mapping, __ATOMIC_ACQUIRE);
+	if (!m)
+		return RMAP_ALL;
+	if (wait)
+		read_lock(&m->i_mmap_lock);
+	else if (!read_trylock(&m->i_mmap_lock))
+		return RMAP_BUSY;
+	for (struct interval *n = interval_first(m->i_mmap, index, index); n;
+	     n = interval_next(n, index, index)) {
+		struct vma *v = quire_container_of(n, struct vma, i_mmap);
+
+		if (!fn(p, v, address_in(v, index), arg)) {
+			result = RMAP_STOPPED;
+			break;
+		}
+	}
+	read_unlock(&m->i_mmap_lock);
+	return result;
+}
+
+bool rmap_walk(struct page *p, bool (*fn)(struct page *, struct vma *, u64 addr, void *), void *arg)
+{
+	return rmap_walk_how(p, true, fn, arg) == RMAP_ALL;
+}
+
+/* Stand on v's entry for addr and lock its table, if it maps p.  Otherwise false, with
+ * nothing locked. */
+static bool lock_entry(struct pt_cursor *c, struct page *p, struct vma *v, u64 addr)
+{
+	struct pte e;
+
+	pt_find(c, v->mm, addr);
+	if (c->level != 1)
+		return false;
+	e = pt_get(c);
+	if (!pte_present(e) || (e.v & PTE_SPECIAL) || pte_pfn(e).n != page_pfn(p).n)
+		return false;
+	pt_lock(c);
+	e = pt_get(c);
+	if (pte_present(e) && !(e.v & PTE_SPECIAL) && pte_pfn(e).n == page_pfn(p).n)
+		return true;
+	pt_unlock(c);
+	return false;
+}
+
+/* ---- referenced ------------------------------------------------------------------- */
+
+struct referenced {
+	unsigned count;
+	bool exec;
+};
+
+static bool referenced_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	struct referenced *r = arg;
+	struct pt_cursor c;
+
+	if (!lock_entry(&c, p, v, addr))
+		return true;
+	/* No flush: a stale translation only hides a later use from us, and
+	 * costs at worst that a warm page is taken for a cold one. */
+	if ((pt_modify(&c, PTE_A, 0).v & PTE_A) && !(v->flags & VM_SEQ_READ)) {
+		r->count++;
+		r->exec |= (v->flags & VM_EXEC) != 0;
+	}
+	pt_unlock(&c);
+	return true;
+}
+
+unsigned rmap_referenced_try(struct page *p, bool *exec)
+{
+	struct referenced r = {0, false};
+
+	if (__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) > 0 &&
+	    rmap_walk_how(p, false, referenced_one, &r) == RMAP_BUSY)
+		return ~0u;
+	*exec = r.exec;
+	return r.count;
+}
+
+unsigned rmap_referenced(struct page *p)
+{
+	struct referenced r = {0, false};
+
+	if (__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) > 0)
+		rmap_walk_how(p, true, referenced_one, &r);
+	return r.count;
+}
+
+/* ---- unmap -------------------------------------------------------------------------- */
+
+static bool unmap_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	struct pt_cursor c;
+	struct pte old;
+
+	(void)arg;
+	if (v->flags & VM_LOCKED)
+		return false;
+	if (!lock_entry(&c, p, v, addr))
+		return true;
+	old = pt_set(&c, (struct pte){0});
+	/* The flush comes before the dirty bit is moved: until then another CPU can still
+	 * write through its translation. */
+	quire_host_tlb_flush(v->mm, addr, addr + QUIRE_PAGE_SIZE, false);
+	if (old.v & PTE_D)
+		cache_mark_dirty(p);
+	if (old.v & PTE_A)
+		page_set(p, PG_REFERENCED);
+	rmap_remove(p, v);
+	pt_unlock(&c);
+	quire_page_put(p);
+	return __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) > 0;
+}
+
+static bool unmap_how(struct page *p, bool wait)
+{
+	ASSERT(!page_test(p, PG_ANON));
+	if (__atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) > 0)
+		rmap_walk_how(p, wait, unmap_one, NULL);
+	return __atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) == 0;
+}
+
+bool rmap_unmap(struct page *p)
+{
+	return unmap_how(p, true);
+}
+
+bool rmap_unmap_try(struct page *p)
+{
+	return unmap_how(p, false);
+}
+
+/* ---- mkclean -------------------------------------------------------------------------- */
+
+static bool mkclean_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	bool *dirty = arg;
+	struct pt_cursor c;
+	struct pte old;
+
+	if (!(v->flags & VM_SHARED) || !lock_entry(&c, p, v, addr))
+		return true;
+	old = pt_get(&c);
+	if (old.v & (PTE_W | PTE_D)) {
+		/* Write-protect, flush, and only then believe the dirty bit. */
+		old = pt_modify(&c, PTE_W, 0);
+		if (old.v & PTE_W)
+			quire_host_tlb_flush(v->mm, addr, addr + QUIRE_PAGE_SIZE, false);
+		old = pt_modify(&c, PTE_D, 0);
+		if (old.v & PTE_D)
+			*dirty = true;
+	}
+	pt_unlock(&c);
+	return true;
+}
+
+bool rmap_mkclean(struct page *p)
+{
+	bool dirty = false;
+
+	if (__atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) > 0)
+		rmap_walk_how(p, true, mkclean_one, &dirty);
+	return dirty;
+}
