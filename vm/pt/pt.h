@@ -34,6 +34,9 @@
 #define PTE_SPECIAL (1UL << 9)    /* software: no struct page accounting (zero page, vdso) */
 #define PTE_SOFTDIRTY (1UL << 10) /* software: written since clear_refs 4 */
 #define PTE_UFFD_WP (1UL << 11)   /* software: write-protected by userfaultfd */
+/* Software: maps a frame that nobody may access (PROT_NONE).  P is 0, so the MMU faults;
+ * all else (frame, A, D, soft-dirty) is as in a present entry, and so it counts as one. */
+#define PTE_PROTNONE PTE_G
 #define PTE_PKEY_SHIFT 59
 #define PTE_NX (1UL << 63)
 #define PTE_PFN_MASK 0x000ffffffffff000UL
@@ -59,7 +62,7 @@ static inline bool pte_none(struct pte e)
 }
 static inline bool pte_present(struct pte e)
 {
-	return e.v & PTE_P;
+	return e.v & (PTE_P | PTE_PROTNONE);
 }
 static inline enum pte_kind pte_kind(struct pte e)
 {

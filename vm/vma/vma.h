@@ -48,15 +48,22 @@ struct vma {
 	struct interval i_mmap;    /* in mapping->i_mmap; guarded by mapping->i_mmap_lock */
 	struct interval anon;      /* in anon_vma; guarded by anon_vma->lock */
 	u32 lock;                  /* readers in the low bits, VMA_WRITER, VMA_DETACHED */
-	u32 forked;                /* came into being by fork: doesn't merge by anon_vma alone */
+	u32 forked;                /* not 0: came into being by fork with an anon_vma; pieces of one
+				      such VMA have the same number, others don't merge with it */
 	const char *name;          /* special mappings */
-	struct pfn *special;       /* VM_SPECIAL: the frames */
+	struct vma_frames *special; /* VM_SPECIAL: the frames, by pgoff; shared by copies */
 	struct quire_rcu rcu;
 };
 
 #define VMA_WRITER (1u << 31)
-#define VMA_WAITING (1u << 30)
-#define VMA_DETACHED (1u << 29)
+#define VMA_DETACHED (1u << 30)
+
+/* The frames of a special mapping, with a reference on each. */
+struct vma_frames {
+	s32 refs; /* VMAs; atomic */
+	u64 n;
+	struct pfn frame[];
+};
 
 static inline u64 vma_pages(const struct vma *v)
 {
@@ -84,42 +91,111 @@ void vma_detach(struct vma *v); /* write-locked: look-ups that find it now fail 
 
 struct vma_node;
 struct vma_index {
-	struct vma_node *root; /* RCU */
+	struct vma_node *root;  /* RCU */
+	struct vma_node *spare; /* nodes kept for the next edit; guarded by mmap_lock */
+	u32 nspare;
+	u32 serial; /* of the last edit */
 };
 void vma_index_init(struct vma_index *x);
 /* The first VMA with end > addr, or null.  Under RCU or mmap_lock. */
 struct vma *vma_find(const struct vma_index *x, u64 addr);
-/* The last VMA with start < addr... i.e. the one before the gap or VMA at addr; or null. */
+/* The last VMA with start < addr: the one that has addr - 1, or is before its gap; or null. */
 struct vma *vma_find_prev(const struct vma_index *x, u64 addr);
 /* The VMA after v, in the current index. */
 struct vma *vma_next(const struct vma_index *x, const struct vma *v);
 /*
  * An edit: replaces VMAs of the index in one step that can't fail.  Reserve
- * first (may sleep and fail), then commit.  Each op counts one towards `ops`.
+ * first (may sleep and fail), then apply ops, then publish.  Until it is
+ * published, look-ups see the index as it was.  mmap_lock held for writing.
  */
 struct vma_edit {
 	struct vma_index *index;
-	struct vma_node *spare; /* reserved nodes, chained */
-	unsigned reserved;
+	struct vma_node *root;    /* as it will be */
+	struct vma_node *retired; /* nodes to free after publishing, chained */
+	unsigned ops;             /* that the reservation still covers */
 };
+/* Begin an edit of at most `ops` operations.  0 or -ENOMEM (then there is no edit). */
 int vma_edit_reserve(struct vma_edit *e, struct vma_index *x, unsigned ops);
+/* Make room for more operations in a running edit.  0 or -ENOMEM. */
+int vma_edit_more(struct vma_edit *e, unsigned ops);
 void vma_edit_insert(struct vma_edit *e, struct vma *v); /* no overlap */
 void vma_edit_remove(struct vma_edit *e, struct vma *v);
-/* v, which is in the index, changes its bounds (they don't pass a neighbour's). */
+/* Remove all VMAs in [start, end); none crosses a border.  One op. */
+void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end);
+/* v, which is in the index, changes its bounds (they don't pass a neighbour's, as the
+ * edit has them by now).  Sets v->start and v->end; pgoff is the caller's. */
 void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end);
-void vma_edit_done(struct vma_edit *e); /* gives unused nodes back */
-/* The highest (top-down) or lowest free range of len bytes in [low, high), at align
- * with offset; gaps before a VM_GROWSDOWN VMA shrink by the guard gap.  ~0 if none. */
+/* Look-ups see what was done so far; more ops may follow. */
+void vma_edit_publish(struct vma_edit *e);
+void vma_edit_done(struct vma_edit *e); /* publishes, gives unused nodes back */
+/* Lowest address at which a free range for len bytes in [low, high) starts, or the highest
+ * (top-down); gaps before a VM_GROWSDOWN VMA shrink by the guard gap.  ~0 if none. */
 u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown);
-/* Free all nodes (the VMAs are the caller's). */
+/* Free all nodes (the VMAs are the caller's).  Nobody looks anything up any more. */
 void vma_index_destroy(struct vma_index *x);
+/* Panics unless the index is in order: for quire_check_mm().  Returns the VMAs counted. */
+u64 vma_index_check(const struct vma_index *x);
 
 /* ---- set: vma/vma.c ------------------------------------------------------------------- */
 
+void vma_init(void); /* once, from mm_init() */
+/* A zeroed VMA of mm that is in no index, unlocked, or null.  Sleeps. */
 struct vma *vma_alloc(struct quire_mm *mm);
-/* After a grace period; drops file, anon_vma and special frames at once. */
+/* A copy of src for the range [start, end) of it (pgoff follows), with references of its
+ * own on file and frames, no anon_vma yet, in no index or rmap tree.  Null: no memory. */
+struct vma *vma_dup(struct quire_mm *mm, const struct vma *src, u64 start, u64 end);
+/* Make it a mapping of file: takes a reference, counts the mapping.  0, or -EPERM when it
+ * is VM_SHARED and the file refuses writable mappings. */
+int vma_set_file(struct vma *v, struct quire_file *file);
+/* After a grace period; drops file, anon_vma and special frames at once.  It is in no
+ * index and no rmap tree. */
 void vma_free(struct vma *v);
 /* Entries' protection bits from flags (and whether the file wants to know of writes). */
 u64 vma_prot(u64 flags, const struct quire_mapping *mapping);
+/* flags change: sets prot, too.  VMA write-locked or private to the caller. */
+void vma_set_flags(struct vma *v, u64 flags);
+
+/* Bytes below a stack VMA that stay free: its start less the guard gap. */
+static inline u64 vma_guarded_start(const struct vma *v)
+{
+	u64 gap = (u64)quire_sysctl.stack_guard_gap << QUIRE_PAGE_SHIFT;
+
+	if (!(v->flags & VM_GROWSDOWN))
+		return v->start;
+	return v->start > gap ? v->start - gap : 0;
+}
+
+/* ---- change: vma/modify.c, vma/merge.c, vma/grow.c ---------------------------------- */
+
+/* What a new or changed region looks like, for merging. */
+struct vma_shape {
+	u64 start, end, flags, pgoff;
+	struct quire_file *file;
+	struct anon_vma *anon_vma;
+	u32 forked;
+	const char *name;
+};
+/* May the region be one with the VMA that ends where it starts (starts where it ends)?
+ * The rules are Linux 6.1's. */
+bool vma_can_append(const struct vma *prev, const struct vma_shape *s);
+bool vma_can_prepend(const struct vma *next, const struct vma_shape *s);
+/* May prev and next become one through the region between them? */
+bool vma_can_bridge(const struct vma *prev, const struct vma *next);
+/* Let survivor, whose bounds are final and which is in no rmap tree, find the private
+ * pages of a VMA that it takes over. */
+void vma_adopt_anon(struct vma *survivor, struct vma *gone);
+
+/*
+ * Give [start, end) of v these flags: splits and merges as needed, and sets prot.
+ * *out: the VMA that has [start, end) now, write-locked (unlock it when the entries are
+ * as the flags say).  mmap_lock held for writing.  0 or -ENOMEM; then nothing changed.
+ */
+int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out);
+/* Grow v upwards to end, absorbing the next VMA where that is possible.  The range is free
+ * and accounted for.  *out: as above. */
+int vma_expand_up(struct vma *v, u64 end, struct vma **out);
+/* A stack grows: v->start moves down to new_start.  mmap_lock held for writing.  Checks
+ * RLIMIT_STACK, RLIMIT_AS, the guard gap, the lock limit.  0 or -ENOMEM. */
+int vma_expand_down(struct vma *v, u64 new_start);
 
 #endif
