@@ -75,6 +75,15 @@ static inline struct task *current(void)
 
 extern unsigned ncpus; /* CPUs that run */
 
+extern struct percpu *percpu_of[QUIRE_MAX_CPUS]; /* by index; null: no such CPU */
+
+/* What this machine's CPUs can do (the boot CPU's answers; all are taken to be alike). */
+struct cpu_features {
+	bool nx, gbpages, smep, smap, umip, pcid, invpcid, fsgsbase, erms;
+	bool xsave, xsaveopt, x2apic, tsc_deadline, rdtscp, rdpid, kvm;
+};
+extern struct cpu_features cpu_features;
+
 static inline void outb(u16 port, u8 v)
 {
 	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
@@ -88,6 +97,12 @@ static inline u8 inb(u16 port)
 static inline void outl(u16 port, u32 v)
 {
 	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+static inline u32 inl(u16 port)
+{
+	u32 v;
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
 }
 static inline u64 rdmsr(u32 msr)
 {
@@ -124,9 +139,40 @@ static inline void irq_disable(void)
 	__asm__ volatile("cli" : : : "memory");
 }
 
+static inline bool irq_enabled(void)
+{
+	u64 f;
+	__asm__ volatile("pushfq; popq %0" : "=r"(f));
+	return f & RFLAGS_IF;
+}
+static inline u64 read_cr2(void)
+{
+	u64 v;
+	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
+	return v;
+}
+static inline u64 read_cr3(void)
+{
+	u64 v;
+	__asm__ volatile("mov %%cr3, %0" : "=r"(v));
+	return v;
+}
+static inline void write_cr3(u64 v)
+{
+	__asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
+}
+
 /* ---- arch/ to the rest ----------------------------------------------------------- */
 
-/* irq.c.  Call fn(arg) in interrupt context for I/O APIC input gsi (edge or level). */
+/*
+ * irq.c.  Call fn(arg) for I/O APIC input gsi (level, active high).
+ *
+ * Device handlers and timer functions run in "soft" context: on the CPU that took
+ * the interrupt, preemption off, interrupts on, and never inside a section that has
+ * preemption disabled.  So no spinlock is held by the CPU when they run: they may
+ * take ordinary spinlocks and allocate GFP_ATOMIC, and code that shares a spinlock
+ * with them need not turn interrupts off.  They may not sleep.
+ */
 void irq_register(unsigned gsi, void (*fn)(void *arg), void *arg);
 
 /* Device registers at phys, mapped uncached for good (virtio, I/O APIC). */
@@ -156,13 +202,29 @@ int fpu_restore_from(const void *xsave_area, size_t size); /* checked; -EINVAL *
 /* entry.S / switch.S */
 void ret_from_fork(void); /* where a new task starts: calls sched's finish, then returns to user */
 
+/* extable.c: an instruction that may fault on a user address has an entry; fixup
+ * moves r->rip to its landing place.  False: there is none. */
+bool extable_covers(u64 ip);
+bool extable_fixup(struct regs *r);
+
+/* switch.S, percpu.c: the running task's segment bases (FS, and user's GS), which user
+ * mode may change by itself; t->fs_base and gs_base hold them while it is off the CPU. */
+u64 user_fs_base(void);
+u64 user_gs_base(void);
+void user_fs_base_set(u64 v);
+void user_gs_base_set(u64 v);
+
 /* oops.c: print registers, the fault's explanation, a backtrace; end with status 125. */
 _Noreturn void oops(struct regs *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same without registers, for quire_host_panic(). */
+_Noreturn void panic_va(const char *fmt, __builtin_va_list ap);
 void backtrace(u64 rbp);
 /* The machine ends; status is what `quire run` exits with. */
 _Noreturn void machine_exit(int status);
 
 /* smp.c: run fn(arg) on every other CPU in mask and wait for it.  Interrupts on. */
 void smp_call(u64 cpu_mask, void (*fn)(void *), void *arg);
+/* Interrupt a CPU so that it looks at its resched flag. */
+void smp_send_resched(unsigned cpu);
 
 #endif

@@ -118,13 +118,19 @@ static inline struct regs *task_regs(struct task *t)
  * runnable.  Null: no memory. */
 struct task *task_alloc(void);
 void task_get(struct task *t);
-void task_put(struct task *t); /* the last one frees stack and struct */
+void task_put(struct task *t); /* the last one frees stack and struct; any context */
+void task_cache_drain(void);   /* free what task_put() keeps for the next task_alloc(); sleeps */
 /* Make a new task runnable for the first time. */
 void task_start(struct task *t);
+/* fn runs in a new kernel thread, which ends when fn returns; when fn has given it a
+ * user address space and registers (kernel_thread = false), it goes to user mode then. */
 struct task *kthread_start(const char *name, void (*fn)(void *), void *arg);
 
 /* Give up the CPU according to current()->state.  Preemption is enabled. */
 void schedule(void);
+/* preempt_enable() calls it when the depth came to 0 and percpu.resched is set: runs
+ * pending soft work and gives the CPU to others; does nothing with interrupts off. */
+void preempt_schedule(void);
 /* Let others run. */
 void sched_yield_cpu(void);
 /* Wake t if its state is in the mask (1 << TASK_...).  True when it did.  Any context. */
@@ -221,7 +227,7 @@ bool schedule_until(u64 deadline);
 
 struct timer {
 	u64 deadline;                /* ns */
-	void (*fn)(struct timer *t); /* interrupt context */
+	void (*fn)(struct timer *t); /* soft context, see irq_register() in arch/cpu.h */
 	struct list node;            /* timer.c's own linkage */
 	u64 heap_index;
 	u32 cpu;
