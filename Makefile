@@ -37,7 +37,11 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 TSAN := -fsanitize=thread
 
 .PHONY: all
-all: quire $(BUILD)/kernel/quire.elf
+all: quire $(BUILD)/kernel/quire.elf $(BUILD)/kernel/quire-gdb.py ## build the command and its kernel
+
+$(BUILD)/kernel/quire-gdb.py: scripts/quire-gdb.py
+	@mkdir -p $(@D)
+	@cp $< $@
 
 # ---- the kernel: vm/ linked into one object that exports only quire_*, then the rest ----
 # $(1) variant, $(2) extra flags
@@ -103,9 +107,73 @@ endef
 $(eval $(call HOST_VARIANT,host,$(ASAN)))
 $(eval $(call HOST_VARIANT,tsan,$(TSAN)))
 
-.PHONY: unit
-unit: $(UNIT_SRCS:test/unit/%.c=$(BUILD)/host/%) ## unit tests of the userspace port, under ASan and UBSan
+# ---- tests -------------------------------------------------------------------------
+include $(wildcard test/test.mk)
 
-.PHONY: clean
+GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
+	hello-musl-static faults many args bench)
+$(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
+	@mkdir -p $(@D)
+	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<
+$(BUILD)/test/guest/%: test/guest/prog/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -static -O1 -Wall -Wno-infinite-recursion -o $@ $< -lpthread
+.PHONY: guest-progs
+guest-progs: $(GUEST_PROGS)
+
+NEED_BUILD := gcc libc6-dev binutils make
+NEED_RUN := $(NEED_BUILD) qemu-system-x86 python3
+NEED_TEST := $(NEED_RUN) clang libclang-rt-14-dev libcmocka-dev musl-tools busybox-static perl \
+	sqlite3 xz-utils gzip tar findutils diffutils clang-format clang-tidy cppcheck
+
+.PHONY: run test guest setup-run setup-test
+setup-run:
+	@scripts/need "running Quire" $(NEED_RUN)
+setup-test:
+	@scripts/need "testing Quire" $(NEED_TEST)
+
+CMD ?=
+run: setup-run ## run a program on Quire with a table of its page faults: make run CMD='ls -l /'
+	@$(MAKE) --no-print-directory -s all
+	@if [ -n '$(subst ','\'',$(CMD))' ]; then ./quire run --stat -- sh -c '$(subst ','\'',$(CMD))'; \
+	else ./quire run --stat -- python3 examples/primes.py; fi
+
+test: setup-test ## run every test; ends in "N passed, N failed".  SUITES='unit guest' runs some
+	@$(MAKE) --no-print-directory -s -j2 all guest-progs
+	@test/run $(SUITES)
+
+guest: all guest-progs ## the tests inside the booted kernel: make guest TEST=pattern
+	@test/guest/run $(TEST)
+
+.PHONY: bench
+bench: setup-run all guest-progs ## measure: instructions for each kind of fault, start-up, memory
+	@scripts/bench
+
+# ---- checks of the text -------------------------------------------------------------
+FORMATTED = $(shell git ls-files '*.c' '*.h' | grep -v '/table\.h$$')
+.PHONY: lint
+lint: ## formatting, warnings of gcc and clang, clang-tidy, cppcheck, lock annotations, who includes whom
+	@scripts/lint
+
+# ---- documents ----------------------------------------------------------------------
+docs/syscalls.md: kernel/syscall/table.h scripts/syscalls-doc
+	scripts/syscalls-doc <$< >$@
+
+# ---- installation ---------------------------------------------------------------------
+.PHONY: install uninstall
+install: all ## install the command, its kernel, man page and completions: PREFIX=/usr/local
+	install -D -m 755 quire $(DESTDIR)$(PREFIX)/bin/quire
+	install -D -m 644 $(BUILD)/kernel/quire.elf $(DESTDIR)$(PREFIX)/lib/quire/quire.elf
+	install -D -m 644 scripts/quire-gdb.py $(DESTDIR)$(PREFIX)/lib/quire/quire-gdb.py
+	install -D -m 644 docs/quire.1 $(DESTDIR)$(PREFIX)/share/man/man1/quire.1
+	install -D -m 644 scripts/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/quire
+	install -D -m 644 scripts/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_quire
+uninstall: ## remove what install put there
+	rm -rf $(DESTDIR)$(PREFIX)/bin/quire $(DESTDIR)$(PREFIX)/lib/quire $(DESTDIR)$(PREFIX)/share/man/man1/quire.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/quire $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_quire
+
+.PHONY: clean help
 clean: ## remove everything that was built
 	rm -rf $(BUILD) quire
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile test/test.mk
