@@ -46,6 +46,7 @@ struct quire_mapping {
 	void *i_mmap;             /* the VMAs that map it, by pgoff; guarded by i_mmap_lock */
 	s32 writable_maps;        /* shared mappings that may write; < 0: denied (seals); atomic */
 	s32 nr_maps;              /* VMAs that map it; atomic */
+	u32 writing;              /* pages in write_pages now; atomic, slept on by flush */
 	bool swapbacked;          /* shmem: counts as such, not as file cache */
 };
 

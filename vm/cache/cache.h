@@ -21,6 +21,10 @@
 #include <quire/cache.h>
 #include <quire/page.h>
 
+/* The frame of zeroes: what reads of anonymous memory and of holes see.  Never freed,
+ * mapped with PTE_SPECIAL, its counts don't move. */
+extern struct page *zero_page;
+
 /* ---- index.c ----------------------------------------------------------------------- */
 
 /* The page at pgoff with a reference, or null.  It may not be up to date.  Doesn't
@@ -47,6 +51,8 @@ u64 cache_next_dirty(struct quire_mapping *m, u64 from, u64 to);
  * go away: the page is locked, or mapped by a VMA that is locked, or referenced by
  * somebody who holds the mapping.  Page-table locks may be held.  Doesn't sleep. */
 void cache_mark_dirty(struct page *p);
+/* Is there a page at pgoff now?  A hint: nothing keeps it there. */
+bool cache_present(struct quire_mapping *m, u64 pgoff);
 /* Clear PG_DIRTY and the marks; what it was.  Page locked. */
 bool cache_clear_dirty(struct quire_mapping *m, struct page *p);
 
@@ -79,6 +85,9 @@ static inline u64 cache_size_pages(struct quire_mapping *m)
 /* Wait until a page with a reference is up to date.  0; -EAGAIN: it is not in the
  * mapping any more; -EIO: its reader failed.  Sleeps. */
 int cache_wait_uptodate(struct quire_mapping *m, struct page *p);
+/* What to read around a miss at pgoff; moves ra's window on. */
+void cache_window(struct quire_mapping *m, struct quire_file *ra, u64 pgoff, u64 want,
+		  enum cache_why why, u64 *start, u64 *n);
 /* The page was used by read or write.  Doesn't sleep. */
 void cache_mark_accessed(struct page *p);
 
