@@ -14,9 +14,8 @@
 #include <quire/string.h>
 
 #include "../base/init.h"
+#include "../reclaim/lru.h"
 #include "phys.h"
-
-void (*page_release_hook)(struct page *p);
 
 /* ---- reclaim in progress ----------------------------------------------------------------- */
 
@@ -175,8 +174,7 @@ static void free_block(struct page *p, unsigned order)
 }
 
 #define MUST_BE_CLEAR (1UL << PG_BUDDY | 1UL << PG_TAIL | 1UL << PG_LOCKED | 1UL << PG_WRITEBACK)
-#define SPECIAL_FREE \
-	(1UL << PG_HEAD | 1UL << PG_HWPOISON | 1UL << PG_RESERVED | 1UL << PG_LRU | MUST_BE_CLEAR)
+#define SPECIAL_FREE (1UL << PG_HEAD | 1UL << PG_HWPOISON | 1UL << PG_RESERVED | MUST_BE_CLEAR)
 
 static __attribute__((noinline)) void free_special(struct page *p, u64 flags)
 {
@@ -187,8 +185,8 @@ static __attribute__((noinline)) void free_special(struct page *p, u64 flags)
 		quire_host_panic("a page is freed that is in use: flags %lx, mapcount %d",
 				 (unsigned long)flags, p->mapcount);
 	}
-	if ((flags >> PG_LRU & 1) && page_release_hook)
-		page_release_hook(p);
+	if (flags >> PG_LRU & 1)
+		lru_remove(p);
 	unsigned order = flags >> PG_HEAD & 1 ? p->block.order : 0;
 	quire_count(QUIRE_EV_PGFREE, 1UL << order);
 	mem_poison(page_view(p), QUIRE_PAGE_SIZE << order);
@@ -209,6 +207,8 @@ static inline void page_free(struct page *p)
 		free_special(p, flags);
 		return;
 	}
+	if (flags >> PG_LRU & 1)
+		lru_remove(p);
 	quire_count(QUIRE_EV_PGFREE, 1);
 	mem_poison(page_view(p), QUIRE_PAGE_SIZE);
 	__atomic_store_n(&p->flags, 0, __ATOMIC_RELAXED);

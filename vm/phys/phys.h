@@ -59,9 +59,6 @@ static inline bool page_is_free(const struct page *p)
  */
 int page_retire(struct page *p);
 u64 pages_retired(void);
-/* A page of the page cache or with PG_LRU loses its last reference: vm/reclaim
- * sets this to take it off its list. */
-extern void (*page_release_hook)(struct page *p);
 
 /* slab.c */
 u64 slab_pages(void);          /* frames that hold slab objects */

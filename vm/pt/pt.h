@@ -163,6 +163,12 @@ struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set);
 /* A new root whose upper half is the kernel's (config.kernel_root); NO_PFN: no memory. */
 struct pfn pt_root_alloc(struct quire_mm *mm);
 void pt_root_free(struct pfn root);
+/* One table, in no tree; mm null: the kernel's.  Not cleared unless gfp says so. */
+struct page *pt_table_alloc(struct quire_mm *mm, unsigned gfp);
+void pt_table_free(struct page *t);
+/* Frames that are page tables made here, roots included; mm->tables counts an mm's
+ * without its root. */
+u64 pt_tables_total(void);
 
 /* ---- TLB gather ------------------------------------------------------------------ */
 

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page-table cursor: the one way to read and edit page tables.
+ *
+ * Descent takes no lock: an upper entry goes from none to a table once, under the
+ * lock of the table it stands in, and back to none only when nobody can be on the
+ * way through it (pt.h says when).  A table that lost the race to be installed is
+ * freed again.
+ *
+ * Not here: five-level tables; making and splitting large leaves.
+ */
+#include <quire/assert.h>
+#include <quire/errno.h>
+#include <quire/string.h>
+
+#include "../base/init.h"
+#include "../mm/mm.h"
+#include "pt.h"
+
+#define TOP_LEVEL 4
+#define UPPER_HALF 256 /* the first entry of a root that is the kernel's */
+
+static s64 nr_tables; /* frames that are page tables, of all roots; atomic */
+
+u64 pt_tables_total(void)
+{
+	return (u64)__atomic_load_n(&nr_tables, __ATOMIC_RELAXED);
+}
+
+static inline unsigned entry_index(u64 addr, unsigned level)
+{
+	return addr >> (QUIRE_PAGE_SHIFT + 9 * (level - 1)) & 511;
+}
+
+static inline bool is_table(struct pte e, unsigned level)
+{
+	return level > 1 && (e.v & (PTE_P | PTE_PS)) == PTE_P;
+}
+
+/* Walk down from `table`, which holds entries of `level`, to level `lowest` at most. */
+static inline void descend(struct pt_cursor *c, struct pte *table, unsigned level, u64 addr,
+			   unsigned lowest)
+{
+	struct pte *e;
+	for (;;) {
+		e = &table[entry_index(addr, level)];
+		struct pte v = {__atomic_load_n(&e->v, __ATOMIC_ACQUIRE)};
+		if (level == lowest || !is_table(v, level))
+			break;
+		table = pfn_view(pte_pfn(v));
+		level--;
+	}
+	c->addr = addr & ~(pt_span(level) - 1);
+	c->level = level;
+	c->entry = e;
+	c->table = view_page(table);
+}
+
+/* Tables that the host built before the core was there have no lock yet. */
+static void adopt(struct pt_cursor *c)
+{
+	if (quire_unlikely(c->table->ptl.rank == 0))
+		spin_init(&c->table->ptl, RANK_PT);
+}
+
+void pt_find(struct pt_cursor *c, struct quire_mm *mm, u64 addr)
+{
+	c->mm = mm;
+	c->root = mm->root;
+	descend(c, pfn_view(mm->root), TOP_LEVEL, addr, 1);
+}
+
+void pt_find_root(struct pt_cursor *c, struct pfn root, u64 addr)
+{
+	c->mm = NULL;
+	c->root = root;
+	descend(c, pfn_view(root), TOP_LEVEL, addr, 1);
+	adopt(c);
+}
+
+/* ---- tables --------------------------------------------------------------------------- */
+
+struct page *pt_table_alloc(struct quire_mm *mm, unsigned gfp)
+{
+	struct page *t = quire_page_alloc(0, gfp);
+	if (!t)
+		return NULL;
+	__atomic_store_n(&t->flags, 1UL << PG_TABLE, __ATOMIC_RELAXED);
+	t->owner = mm;
+	spin_init(&t->ptl, RANK_PT);
+	t->pt_used = 0;
+	__atomic_add_fetch(&nr_tables, 1, __ATOMIC_RELAXED);
+	return t;
+}
+
+void pt_table_free(struct page *t)
+{
+	__atomic_store_n(&t->flags, 0, __ATOMIC_RELAXED);
+	t->owner = NULL;
+	t->private = 0;
+	__atomic_sub_fetch(&nr_tables, 1, __ATOMIC_RELAXED);
+	quire_page_put(t);
+}
+
+/* Hang a new table under the cursor's entry, unless somebody else just did. */
+static int install_table(struct pt_cursor *c, unsigned gfp)
+{
+	struct page *t = pt_table_alloc(c->mm, gfp | GFP_ZERO);
+	if (!t)
+		return -ENOMEM;
+	u64 bits = PTE_P | PTE_W | PTE_A | (c->mm ? PTE_U : 0);
+	pt_lock(c);
+	bool won = pte_none(pt_get(c));
+	if (won)
+		pt_set(c, pte_make(page_pfn(t), bits));
+	pt_unlock(c);
+	if (!won)
+		pt_table_free(t);
+	else if (c->mm)
+		__atomic_add_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int make(struct pt_cursor *c, u64 addr, unsigned level, unsigned gfp)
+{
+	descend(c, pfn_view(c->root), TOP_LEVEL, addr, level);
+	while (quire_unlikely(c->level > level)) {
+		if (!c->mm)
+			adopt(c);
+		if (!pte_none(pt_get(c)) && !is_table(pt_get(c), c->level))
+			return -EEXIST;
+		int err = install_table(c, gfp);
+		if (err)
+			return err;
+		/* From this very table on: what is above it doesn't change. */
+		struct pte *table = (struct pte *)((uintptr_t)c->entry & QUIRE_PAGE_MASK);
+		descend(c, table, c->level, addr, level);
+	}
+	return 0;
+}
+
+int pt_make(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level, unsigned gfp)
+{
+	ASSERT(level >= 1 && level <= TOP_LEVEL && addr < QUIRE_USER_END);
+	c->mm = mm;
+	c->root = mm->root;
+	return make(c, addr, level, gfp);
+}
+
+int pt_make_root(struct pt_cursor *c, struct pfn root, u64 addr, unsigned level, unsigned gfp)
+{
+	c->mm = NULL;
+	c->root = root;
+	int err = make(c, addr, level, gfp);
+	adopt(c);
+	return err;
+}
+
+/* ---- entries ------------------------------------------------------------------------------ */
+
+struct pte pt_set(struct pt_cursor *c, struct pte e)
+{
+	struct pte old = {__atomic_exchange_n(&c->entry->v, e.v, __ATOMIC_ACQ_REL)};
+	s32 change = (s32)!pte_none(e) - (s32)!pte_none(old);
+	if (change)
+		__atomic_store_n(&c->table->pt_used, c->table->pt_used + (u32)change,
+				 __ATOMIC_RELAXED);
+	return old;
+}
+
+struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set)
+{
+	struct pte old = pt_get(c);
+	u64 new;
+	do {
+		new = (old.v & ~clear) | set;
+		ASSERT((new == 0) == (old.v == 0));
+	} while (!__atomic_compare_exchange_n(&c->entry->v, &old.v, new, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE));
+	return old;
+}
+
+/* ---- roots ---------------------------------------------------------------------------------- */
+
+struct pfn pt_root_alloc(struct quire_mm *mm)
+{
+	struct page *t = pt_table_alloc(mm, GFP_KERNEL);
+	if (!t)
+		return NO_PFN;
+	struct pte *root = page_view(t);
+	size_t half = UPPER_HALF * sizeof(struct pte);
+	memset(root, 0, half);
+	if (pfn_valid(core_config.kernel_root)) {
+		const struct pte *kernel = pfn_view(core_config.kernel_root);
+		memcpy(root + UPPER_HALF, kernel + UPPER_HALF, half);
+	} else {
+		memset(root + UPPER_HALF, 0, half);
+	}
+	return page_pfn(t);
+}
+
+void pt_root_free(struct pfn root)
+{
+	struct page *t = pfn_page(root);
+	ASSERT(t->pt_used == 0);
+	pt_table_free(t);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Freeing page tables that serve nothing any more.
+ *
+ * Locking: the caller holds mmap_lock for writing and no VMA lies in the range, so
+ * nobody makes, or walks through, a table that is wholly inside it.  A table that
+ * is only partly inside may be in use by faults of its neighbours at this moment:
+ * its entries are cleared under its lock, and it stays.
+ */
+#include <quire/assert.h>
+
+#include "../mm/mm.h"
+#include "pt.h"
+
+static bool table_empty(const struct page *t)
+{
+	return __atomic_load_n(&t->pt_used, __ATOMIC_RELAXED) == 0;
+}
+
+/* Unlink the table below the cursor's entry and give it to the gather. */
+static void unlink_table(struct tlb_gather *g, struct pt_cursor *c)
+{
+	pt_lock(c);
+	struct pte old = pt_set(c, (struct pte){0});
+	pt_unlock(c);
+	struct page *t = pfn_page(pte_pfn(old));
+	ASSERT(table_empty(t));
+	/* What was translated through it may still be in paging-structure caches. */
+	gather_range(g, c->addr, pt_end(c));
+	gather_table(g, t);
+	__atomic_sub_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
+}
+
+/* Free the tables below `table`, whose entries are of `level` and cover from `base` on. */
+static void free_below(struct tlb_gather *g, struct quire_mm *mm, struct page *table,
+		       unsigned level, u64 base, u64 floor, u64 ceiling)
+{
+	u64 span = pt_span(level);
+	u64 first = floor > base ? (floor - base) / span : 0;
+	struct pt_cursor c = {
+	    .mm = mm,
+	    .root = mm->root,
+	    .level = level,
+	    .addr = base + first * span,
+	    .entry = (struct pte *)page_view(table) + first,
+	    .table = table,
+	};
+	do {
+		if (c.addr >= ceiling || table_empty(table))
+			return;
+		struct pte e = pt_get(&c);
+		if ((e.v & (PTE_P | PTE_PS)) != PTE_P)
+			continue;
+		if (level > 2)
+			free_below(g, mm, pfn_page(pte_pfn(e)), level - 1, c.addr, floor, ceiling);
+		if (c.addr >= floor && pt_end(&c) <= ceiling)
+			unlink_table(g, &c);
+	} while (pt_next(&c));
+}
+
+void pt_free_range(struct tlb_gather *g, struct quire_mm *mm, u64 floor, u64 ceiling)
+{
+	/* The last page below 2^47 is no one's: what ends there ends with the half. */
+	if (ceiling >= QUIRE_USER_END)
+		ceiling = QUIRE_USER_END + QUIRE_PAGE_SIZE;
+	if (floor >= ceiling)
+		return;
+	free_below(g, mm, pfn_page(mm->root), 4, 0, floor, ceiling);
+}
