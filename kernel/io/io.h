@@ -40,19 +40,14 @@ static inline void waitq_wake_active(struct waitq *q, u32 key)
 		waitq_wake(q, ~0u, key);
 }
 
-/* signalfd.c: current's pending signals changed or may have; proc/signal.c calls it
- * for the target when it queues one.  Any context. */
-void signalfd_notify(struct sighand *s);
-
-/* poll.c: deadline in ns of time_ns() from a relative timespec at uaddr (0: ~0, never);
+/* poll.c: deadline in ns of time_ns() from a relative timespec at uts (0: ~0, never);
  * 0 or -errno. */
 int deadline_from_user(u64 uts, u64 *deadline);
+/* The deadline that is ns from now; saturates. */
+u64 deadline_in(u64 ns);
 
-/* sched a signal mask for the duration of a call (ppoll, pselect6, epoll_pwait).
- * umask 0: nothing.  0 or -errno. */
-int sigmask_enter(u64 umask, u64 size);
-/* The call ends with result r: keep the old mask for the handler, or restore it now. */
-long sigmask_leave(u64 umask, long r);
+/* SIGPIPE for current. */
+void io_sigpipe(void);
 
 /* socket.c */
 bool file_is_socket(struct file *f);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* What io/ and /proc need of a descriptor table beyond fs/vfs.h. */
+#ifndef KERNEL_IO_FDTABLE_H
+#define KERNEL_IO_FDTABLE_H
+
+#include "../fs/vfs.h"
+
+/* Is fd of t close-on-exec? */
+bool fdtable_cloexec(struct fdtable *t, int fd);
+/* 0 or -EBADF; of the current task. */
+int fd_set_cloexec(int fd, bool on);
+
+#endif

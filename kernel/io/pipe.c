@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pipes and FIFOs: a ring of bytes over pages that are allocated when bytes
+ * arrive and go when they have been read.
+ *
+ * Locking: pipe->lock (mutex, RANK_HOST_OUTER + 4) is held while bytes move, user
+ * copies included.  The counters are read without it by poll and by the
+ * conditions of sleepers, who look again once they hold it.
+ * FIFOs: fifo_lock (mutex, RANK_HOST_OUTER + 3) guards which inode has which pipe;
+ * a pipe lives as long as some open file or waiting opener has it.
+ *
+ * Packet mode (O_DIRECT) is refused.
+ */
+#include "pipe.h"
+
+#include <quire/assert.h>
+#include <quire/string.h>
+
+#include "../lib/print.h"
+#include "../lib/string.h"
+#include "../syscall/syscall.h"
+#include "io.h"
+
+#define PIPE_BUF 4096u
+#define PIPE_SIZE 65536u /* of a new pipe */
+#define FIONREAD 0x541b
+#define CAP_SYS_RESOURCE 24
+
+struct pipe {
+	struct mutex lock;
+	struct waitq rd, wr;    /* where readers and writers sleep */
+	u32 readers, writers;   /* open ends; changed under lock */
+	u32 r_opened, w_opened; /* opens ever, for openers of the other end */
+	u64 head, tail;         /* bytes ever written, read; head - tail <= size */
+	u32 size;               /* bytes, a power of two of pages */
+	struct page **page;     /* size / 4096; null where nothing is */
+	struct page *spare;     /* one free page kept for the next bytes */
+	struct inode *fifo;     /* FIFOs: guarded by fifo_lock */
+	struct list fifo_node;  /* in fifos */
+	u32 users;              /* FIFOs: opens and openers; guarded by fifo_lock */
+};
+
+static struct mutex fifo_lock = MUTEX_INIT(RANK_HOST_OUTER + 3);
+static struct list fifos = LIST_INIT(fifos);
+static const struct file_ops pipe_ops;
+static struct fs pipe_fs = {.type = "pipefs", .source = "pipefs", .dev = 13, .magic = 0x50495045};
+
+static struct pipe *pipe_new(void)
+{
+	struct pipe *p = quire_kmalloc(sizeof(*p), GFP_KERNEL | GFP_ZERO);
+	if (!p)
+		return NULL;
+	p->size = PIPE_SIZE;
+	p->page =
+	    quire_kmalloc(PIPE_SIZE / QUIRE_PAGE_SIZE * sizeof(*p->page), GFP_KERNEL | GFP_ZERO);
+	if (!p->page) {
+		quire_kfree(p);
+		return NULL;
+	}
+	mutex_init(&p->lock, RANK_HOST_OUTER + 4);
+	waitq_init(&p->rd);
+	waitq_init(&p->wr);
+	list_init(&p->fifo_node);
+	return p;
+}
+
+static void free_pages(struct page **page, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		if (page[i])
+			quire_page_put(page[i]);
+	quire_kfree(page);
+}
+
+static void pipe_free(struct pipe *p)
+{
+	free_pages(p->page, p->size / QUIRE_PAGE_SIZE);
+	if (p->spare)
+		quire_page_put(p->spare);
+	quire_kfree(p);
+}
+
+static inline u64 used(const struct pipe *p)
+{
+	return __atomic_load_n(&p->head, __ATOMIC_RELAXED) -
+	       __atomic_load_n(&p->tail, __ATOMIC_RELAXED);
+}
+static inline u64 space(const struct pipe *p)
+{
+	u64 u = used(p);
+	return u > p->size ? 0 : p->size - u;
+}
+static inline bool has_writers(const struct pipe *p)
+{
+	return __atomic_load_n(&p->writers, __ATOMIC_RELAXED);
+}
+static inline bool has_readers(const struct pipe *p)
+{
+	return __atomic_load_n(&p->readers, __ATOMIC_RELAXED);
+}
+
+/* The bytes at offset off that lie in one piece, at most n; null: no page there. */
+static char *piece(struct pipe *p, u64 off, size_t *n)
+{
+	u64 at = off & (p->size - 1);
+	size_t in_page = QUIRE_PAGE_SIZE - (at & ~QUIRE_PAGE_MASK);
+	*n = quire_min(*n, in_page);
+	struct page *pg = p->page[at >> QUIRE_PAGE_SHIFT];
+	return pg ? (char *)page_view(pg) + (at & ~QUIRE_PAGE_MASK) : NULL;
+}
+
+static bool ensure_page(struct pipe *p, u64 off)
+{
+	struct page **slot = &p->page[(off & (p->size - 1)) >> QUIRE_PAGE_SHIFT];
+	if (*slot)
+		return true;
+	*slot = p->spare ? p->spare : quire_page_alloc(0, GFP_KERNEL);
+	p->spare = NULL;
+	return *slot;
+}
+
+/* n bytes from tail are done with.  An empty pipe starts over at its first page, so
+ * that little messages always use the same one. */
+static void consume_locked(struct pipe *p, size_t n)
+{
+	u64 tail = p->tail;
+	while (n) {
+		size_t part = n;
+		piece(p, tail, &part);
+		u64 at = tail & (p->size - 1);
+		tail += part;
+		n -= part;
+		if ((tail & ~QUIRE_PAGE_MASK) && tail != p->head)
+			continue;
+		struct page **slot = &p->page[at >> QUIRE_PAGE_SHIFT];
+		if (!p->spare)
+			p->spare = *slot;
+		else
+			quire_page_put(*slot);
+		*slot = NULL;
+	}
+	if (tail == p->head) {
+		__atomic_store_n(&p->tail, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&p->head, 0, __ATOMIC_RELAXED);
+	} else {
+		__atomic_store_n(&p->tail, tail, __ATOMIC_RELAXED);
+	}
+}
+
+/* Move what it takes from the pipe; bytes, 0 when the first copy faulted. */
+static size_t take_locked(struct pipe *p, struct iter *it)
+{
+	size_t total = 0, left = quire_min(it->left, (size_t)used(p));
+	u64 off = p->tail;
+	while (left) {
+		size_t n = left;
+		char *from = piece(p, off, &n);
+		size_t done = iter_copy_to(it, from, n);
+		total += done;
+		off += done;
+		left -= done;
+		if (done < n)
+			break;
+	}
+	consume_locked(p, total);
+	return total;
+}
+
+/* Move up to n bytes of it into the pipe, which has the space. */
+static s64 give_locked(struct pipe *p, struct iter *it, size_t n)
+{
+	size_t total = 0;
+	u64 off = p->head;
+	s64 err = 0;
+	while (n) {
+		size_t part = n;
+		if (!ensure_page(p, off)) {
+			err = -ENOMEM;
+			break;
+		}
+		char *to = piece(p, off, &part);
+		size_t done = iter_copy_from(it, to, part);
+		total += done;
+		off += done;
+		n -= done;
+		if (done < part) {
+			err = -EFAULT;
+			break;
+		}
+	}
+	__atomic_store_n(&p->head, p->head + total, __ATOMIC_RELEASE);
+	if (!used(p)) { /* a fault before the first byte: drop the page that came */
+		struct page **slot = &p->page[(off & (p->size - 1)) >> QUIRE_PAGE_SHIFT];
+		if (*slot)
+			quire_page_put(*slot);
+		*slot = NULL;
+	}
+	return total ? (s64)total : err;
+}
+
+static s64 wait_readable(struct pipe *p, bool nowait)
+{
+	if (nowait)
+		return -EAGAIN;
+	int r = wait_event_interruptible(&p->rd, used(p) || !has_writers(p));
+	return r ? -ERESTARTSYS : 0;
+}
+
+static s64 wait_writable(struct pipe *p, u64 need, bool nowait)
+{
+	if (nowait)
+		return -EAGAIN;
+	int r = wait_event_interruptible(&p->wr, space(p) >= need || !has_readers(p));
+	return r ? -ERESTARTSYS : 0;
+}
+
+static s64 pipe_read(struct file *f, struct iter *it, u64 *pos)
+{
+	struct pipe *p = f->private;
+	(void)pos;
+	if (!it->left)
+		return 0;
+	for (;;) {
+		mutex_lock(&p->lock);
+		if (used(p)) {
+			size_t n = take_locked(p, it);
+			mutex_unlock(&p->lock);
+			if (!n)
+				return -EFAULT;
+			waitq_wake_active(&p->wr, POLLOUT | POLLWRNORM);
+			return (s64)n;
+		}
+		bool open = has_writers(p);
+		mutex_unlock(&p->lock);
+		if (!open)
+			return 0;
+		s64 r = wait_readable(p, f->flags & O_NONBLOCK);
+		if (r)
+			return r;
+	}
+}
+
+void io_sigpipe(void)
+{
+	struct siginfo info = {.si_signo = 13};
+	info.rt.pid = (s32)current()->process->tgid;
+	info.rt.uid = current()->cred->uid;
+	send_signal_task(current(), 13, &info);
+}
+
+static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
+{
+	struct pipe *p = f->private;
+	size_t total = 0;
+	s64 r = 0;
+	(void)pos;
+	/* Up to PIPE_BUF bytes go in one piece; more than that goes as it fits. */
+	u64 need = quire_min(it->left, (size_t)quire_min(PIPE_BUF, p->size));
+	bool nowait = f->flags & O_NONBLOCK;
+	if (nowait && it->left > PIPE_BUF)
+		need = 1;
+	while (it->left) {
+		mutex_lock(&p->lock);
+		if (!has_readers(p)) {
+			mutex_unlock(&p->lock);
+			io_sigpipe();
+			r = -EPIPE;
+			break;
+		}
+		need = quire_min(need, it->left);
+		if (space(p) < need) {
+			mutex_unlock(&p->lock);
+			r = wait_writable(p, need, nowait);
+			if (r)
+				break;
+			continue;
+		}
+		r = give_locked(p, it, quire_min(it->left, (size_t)space(p)));
+		mutex_unlock(&p->lock);
+		if (r > 0) {
+			total += (size_t)r;
+			waitq_wake_active(&p->rd, POLLIN | POLLRDNORM);
+		} else {
+			break;
+		}
+	}
+	return total ? (s64)total : r;
+}
+
+static u32 pipe_poll(struct file *f, struct poll_table *pt)
+{
+	struct pipe *p = f->private;
+	u32 ev = 0;
+	if (f->can_read)
+		poll_wait(pt, &p->rd);
+	if (f->can_write)
+		poll_wait(pt, &p->wr);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (f->can_read) {
+		if (used(p))
+			ev |= POLLIN | POLLRDNORM;
+		if (!has_writers(p) && (!p->fifo || p->w_opened))
+			ev |= POLLHUP;
+	}
+	if (f->can_write) {
+		if (space(p) >= quire_min(PIPE_BUF, p->size))
+			ev |= POLLOUT | POLLWRNORM;
+		if (!has_readers(p))
+			ev |= POLLERR;
+	}
+	return ev;
+}
+
+static s64 pipe_ioctl(struct file *f, u32 cmd, u64 arg)
+{
+	struct pipe *p = f->private;
+	if (cmd == FIONREAD)
+		return put_user_u32(arg, (u32)used(p));
+	return -ENOTTY;
+}
+
+static void fifo_put(struct pipe *p)
+{
+	mutex_lock(&fifo_lock);
+	bool last = --p->users == 0;
+	if (last)
+		list_del(&p->fifo_node);
+	mutex_unlock(&fifo_lock);
+	if (last)
+		pipe_free(p);
+}
+
+static void pipe_release(struct file *f)
+{
+	struct pipe *p = f->private;
+	mutex_lock(&p->lock);
+	if (f->can_read)
+		p->readers--;
+	if (f->can_write)
+		p->writers--;
+	bool gone = !p->readers && !p->writers;
+	mutex_unlock(&p->lock);
+	if (p->fifo) {
+		waitq_wake_active(&p->rd, POLLIN | POLLHUP);
+		waitq_wake_active(&p->wr, POLLOUT | POLLERR);
+		fifo_put(p);
+	} else if (gone) {
+		pipe_free(p);
+	} else {
+		waitq_wake_active(&p->rd, POLLIN | POLLHUP);
+		waitq_wake_active(&p->wr, POLLOUT | POLLERR);
+	}
+}
+
+static const struct file_ops pipe_ops = {
+    .read = pipe_read,
+    .write = pipe_write,
+    .poll = pipe_poll,
+    .ioctl = pipe_ioctl,
+    .release = pipe_release,
+};
+
+bool file_is_pipe(struct file *f)
+{
+	return f->ops == &pipe_ops;
+}
+
+/* ---- FIFOs ------------------------------------------------------------------------------ */
+
+static struct pipe *fifo_get(struct inode *i)
+{
+	struct pipe *p;
+	mutex_lock(&fifo_lock);
+	list_for_each (p, &fifos, fifo_node)
+		if (p->fifo == i)
+			goto found;
+	p = pipe_new();
+	if (p) {
+		p->fifo = i;
+		list_add(&fifos, &p->fifo_node);
+	}
+found:
+	if (p)
+		p->users++;
+	mutex_unlock(&fifo_lock);
+	return p;
+}
+
+static int fifo_wait_peer(struct pipe *p, struct file *f)
+{
+	int r;
+	if (f->can_read) {
+		u32 seen = p->w_opened;
+		r = wait_event_interruptible(
+		    &p->rd,
+		    has_writers(p) || __atomic_load_n(&p->w_opened, __ATOMIC_RELAXED) != seen);
+	} else {
+		u32 seen = p->r_opened;
+		r = wait_event_interruptible(
+		    &p->wr,
+		    has_readers(p) || __atomic_load_n(&p->r_opened, __ATOMIC_RELAXED) != seen);
+	}
+	return r ? -ERESTARTSYS : 0;
+}
+
+int pipe_open(struct inode *i, struct file *f)
+{
+	struct pipe *p = fifo_get(i);
+	if (!p)
+		return -ENOMEM;
+	bool nowait = f->flags & O_NONBLOCK;
+	mutex_lock(&p->lock);
+	if (f->can_write && !f->can_read && nowait && !p->readers) {
+		mutex_unlock(&p->lock);
+		fifo_put(p);
+		return -ENXIO;
+	}
+	if (f->can_read) {
+		p->readers++;
+		p->r_opened++;
+	}
+	if (f->can_write) {
+		p->writers++;
+		p->w_opened++;
+	}
+	mutex_unlock(&p->lock);
+	waitq_wake_active(&p->rd, POLLIN);
+	waitq_wake_active(&p->wr, POLLOUT);
+	if (!nowait && !(f->can_read && f->can_write)) {
+		int r = fifo_wait_peer(p, f);
+		if (r) {
+			mutex_lock(&p->lock);
+			if (f->can_read)
+				p->readers--;
+			else
+				p->writers--;
+			mutex_unlock(&p->lock);
+			fifo_put(p);
+			return r;
+		}
+	}
+	f->private = p;
+	f->ops = &pipe_ops;
+	f->seekable = false;
+	return 0;
+}
+
+/* ---- the size, and moves from pipe to pipe -------------------------------------------- */
+
+long pipe_get_size(struct file *f)
+{
+	return file_is_pipe(f) ? (long)((struct pipe *)f->private)->size : -EBADF;
+}
+
+/* Copy n bytes at offset from of p into the fresh ring page[]. */
+static bool copy_ring(struct pipe *p, struct page **page, u64 n)
+{
+	for (u64 done = 0; done < n;) {
+		u64 at = done & ~QUIRE_PAGE_MASK;
+		size_t part = quire_min(n - done, QUIRE_PAGE_SIZE - at);
+		char *from = piece(p, p->tail + done, &part);
+		struct page **slot = &page[done >> QUIRE_PAGE_SHIFT];
+		if (!*slot && !(*slot = quire_page_alloc(0, GFP_KERNEL)))
+			return false;
+		memcpy((char *)page_view(*slot) + at, from, part);
+		done += part;
+	}
+	return true;
+}
+
+long pipe_set_size(struct file *f, u64 size)
+{
+	if (!file_is_pipe(f))
+		return -EBADF;
+	if (size > 1u << 31)
+		return -EINVAL;
+	if (size > PIPE_MAX_SIZE && !capable(CAP_SYS_RESOURCE))
+		return -EPERM;
+	struct pipe *p = f->private;
+	u32 rounded = QUIRE_PAGE_SIZE;
+	while (rounded < size)
+		rounded *= 2;
+	u32 n = rounded / QUIRE_PAGE_SIZE;
+	struct page **page = quire_kmalloc(n * sizeof(*page), GFP_KERNEL | GFP_ZERO);
+	if (!page)
+		return -ENOMEM;
+	long r = -EBUSY;
+	mutex_lock(&p->lock);
+	u64 bytes = used(p);
+	if (bytes <= rounded) {
+		r = -ENOMEM;
+		if (copy_ring(p, page, bytes)) {
+			struct page **old = p->page;
+			u32 old_n = p->size / QUIRE_PAGE_SIZE;
+			p->page = page;
+			p->size = rounded;
+			p->tail = 0;
+			p->head = bytes;
+			page = old;
+			n = old_n;
+			r = rounded;
+		}
+	}
+	mutex_unlock(&p->lock);
+	free_pages(page, n);
+	waitq_wake_active(&p->wr, POLLOUT);
+	return r;
+}
+
+static void lock_two(struct pipe *a, struct pipe *b)
+{
+	mutex_lock(a < b ? &a->lock : &b->lock);
+	mutex_lock_nested(a < b ? &b->lock : &a->lock);
+}
+
+/* Copy (and with `move` take away) up to len bytes from one pipe to another. */
+static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait, bool move)
+{
+	for (;;) {
+		lock_two(in, out);
+		u64 n = quire_min(len, quire_min(used(in), space(out)));
+		bool empty = !used(in), writers = has_writers(in), readers = has_readers(out);
+		size_t done = 0;
+		while (readers && done < n) {
+			size_t part = n - done;
+			struct iovec iov;
+			char *from = piece(in, in->tail + done, &part);
+			struct iter it = iter_kernel(&iov, from, part);
+			s64 r = give_locked(out, &it, part);
+			if (r <= 0)
+				break;
+			done += (size_t)r;
+		}
+		if (move && done)
+			consume_locked(in, done);
+		mutex_unlock(&in->lock);
+		mutex_unlock(&out->lock);
+		if (!readers) {
+			io_sigpipe();
+			return -EPIPE;
+		}
+		if (done) {
+			waitq_wake_active(&out->rd, POLLIN | POLLRDNORM);
+			if (move)
+				waitq_wake_active(&in->wr, POLLOUT | POLLWRNORM);
+			return (s64)done;
+		}
+		if (n)
+			return -ENOMEM;
+		if (empty && !writers)
+			return 0;
+		s64 r = empty ? wait_readable(in, nowait) : wait_writable(out, 1, nowait);
+		if (r)
+			return r;
+	}
+}
+
+s64 pipe_tee(struct file *in, struct file *out, u64 len, bool nowait)
+{
+	nowait |= ((in->flags | out->flags) & O_NONBLOCK) != 0;
+	return len ? pipe_to_pipe(in->private, out->private, len, nowait, false) : 0;
+}
+
+s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool nowait)
+{
+	struct pipe *p = in->private;
+	nowait |= (in->flags & O_NONBLOCK) != 0;
+	if (!len)
+		return 0;
+	if (file_is_pipe(out)) {
+		nowait |= (out->flags & O_NONBLOCK) != 0;
+		return p == out->private ? -EINVAL
+					 : pipe_to_pipe(p, out->private, len, nowait, true);
+	}
+	bool own = !pos && out->seekable;
+	if (own) {
+		mutex_lock(&out->pos_lock);
+		pos = &out->pos;
+	}
+	s64 total = 0, r = 0;
+	mutex_lock(&p->lock);
+	while (!used(p) && has_writers(p) && !r) {
+		mutex_unlock(&p->lock);
+		r = wait_readable(p, nowait);
+		mutex_lock(&p->lock);
+	}
+	while (!r && used(p) && (u64)total < len) {
+		size_t n = quire_min(len - (u64)total, used(p));
+		struct iovec iov;
+		char *from = piece(p, p->tail, &n);
+		struct iter it = iter_kernel(&iov, from, n);
+		s64 w = io_write(out, &it, pos);
+		if (w <= 0) {
+			r = w ? w : -EIO;
+			break;
+		}
+		consume_locked(p, (size_t)w);
+		total += w;
+		if ((size_t)w < n)
+			break;
+	}
+	mutex_unlock(&p->lock);
+	if (own)
+		mutex_unlock(&out->pos_lock);
+	if (total)
+		waitq_wake_active(&p->wr, POLLOUT | POLLWRNORM);
+	return total ? total : r;
+}
+
+s64 pipe_splice_from(struct file *out, struct file *in, u64 *pos, u64 len, bool nowait)
+{
+	struct pipe *p = out->private;
+	nowait |= (out->flags & O_NONBLOCK) != 0;
+	if (!len)
+		return 0;
+	s64 r = 0;
+	if (!space(p) && has_readers(p))
+		r = wait_writable(p, 1, nowait);
+	if (r)
+		return r;
+	size_t n = quire_min(len, quire_max(space(p), (u64)1));
+	n = quire_min(n, (size_t)PIPE_SIZE);
+	char *buf = quire_kmalloc(n, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	struct iovec iov;
+	struct iter it = iter_kernel(&iov, buf, n);
+	u64 start = pos ? *pos : 0;
+	r = io_read(in, &it, pos);
+	if (r > 0) {
+		it = iter_kernel(&iov, buf, (size_t)r);
+		r = pipe_write(out, &it, NULL);
+		if (pos)
+			*pos = start + (r > 0 ? (u64)r : 0);
+	}
+	quire_kfree(buf);
+	return r;
+}
+
+/* ---- pipe, pipe2 ------------------------------------------------------------------------ */
+
+static struct file *pipe_end(struct pipe *p, struct inode *i, u32 flags)
+{
+	char label[32];
+	snprintf(label, sizeof(label), "pipe:[%lu]", i->ino);
+	inode_get(i);
+	struct file *f = file_anon(label, i, &pipe_ops, flags);
+	if (!f) {
+		inode_put(i);
+		return NULL;
+	}
+	f->private = p;
+	return f;
+}
+
+static int make_pipe(struct file *end[2], u32 flags)
+{
+	struct inode *i = inode_new(&pipe_fs, S_IFIFO | 0600);
+	struct pipe *p = pipe_new();
+	if (!i || !p)
+		goto fail;
+	i->uid = current()->cred->fsuid;
+	i->gid = current()->cred->fsgid;
+	p->readers = p->writers = 1;
+	end[0] = pipe_end(p, i, O_RDONLY | flags);
+	if (!end[0])
+		goto fail;
+	end[1] = pipe_end(p, i, O_WRONLY | flags);
+	inode_put(i);
+	if (!end[1]) {
+		p->writers = 0;
+		file_put(end[0]); /* frees the pipe */
+		return -ENOMEM;
+	}
+	return 0;
+fail:
+	if (p)
+		pipe_free(p);
+	if (i)
+		inode_put(i);
+	return -ENOMEM;
+}
+
+static long do_pipe_call(u64 ufds, u32 flags)
+{
+	if (flags & ~(O_CLOEXEC | O_NONBLOCK))
+		return -EINVAL;
+	struct file *end[2];
+	int fd[2], r = make_pipe(end, flags & O_NONBLOCK);
+	if (r)
+		return r;
+	fd[0] = anon_install(end[0], flags);
+	if (fd[0] < 0) {
+		file_put(end[1]);
+		return fd[0];
+	}
+	fd[1] = anon_install(end[1], flags);
+	r = fd[1] < 0 ? fd[1] : copy_to_user(ufds, fd, sizeof(fd));
+	if (r < 0) {
+		fd_close(fd[0]);
+		if (fd[1] >= 0)
+			fd_close(fd[1]);
+		return r;
+	}
+	return 0;
+}
+
+SYSCALL1(pipe, u64, ufds)
+{
+	return do_pipe_call(ufds, 0);
+}
+SYSCALL2(pipe2, u64, ufds, u32, flags)
+{
+	return do_pipe_call(ufds, flags);
+}

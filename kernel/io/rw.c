@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading and writing: the calls, and the moves from file to file.
+ *
+ * Locking: a file's own position is guarded by pos_lock, which read and write
+ * hold for seekable files, so that two users of one open file get disjoint
+ * parts.  Streams have no position and take no lock here.
+ */
+#include <quire/string.h>
+
+#include "../syscall/syscall.h"
+#include "io.h"
+#include "pipe.h"
+
+#define BOUNCE 16384u /* bytes moved at once from file to file */
+
+static s64 check_iter(struct iter *it)
+{
+	if (it->left > MAX_RW_COUNT)
+		it->left = MAX_RW_COUNT;
+	return 0;
+}
+
+s64 io_read(struct file *f, struct iter *it, u64 *pos)
+{
+	if (!f->can_read)
+		return -EBADF;
+	if (quire_unlikely(!f->ops->read))
+		return f->inode && S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	check_iter(it);
+	if (pos)
+		return f->ops->read(f, it, pos);
+	if (!f->seekable) {
+		u64 none = 0;
+		return f->ops->read(f, it, &none);
+	}
+	mutex_lock(&f->pos_lock);
+	s64 r = f->ops->read(f, it, &f->pos);
+	mutex_unlock(&f->pos_lock);
+	return r;
+}
+
+s64 io_write(struct file *f, struct iter *it, u64 *pos)
+{
+	if (!f->can_write)
+		return -EBADF;
+	if (quire_unlikely(!f->ops->write))
+		return -EINVAL;
+	check_iter(it);
+	if (pos)
+		return f->ops->write(f, it, pos);
+	if (!f->seekable) {
+		u64 none = 0;
+		return f->ops->write(f, it, &none);
+	}
+	mutex_lock(&f->pos_lock);
+	s64 r = f->ops->write(f, it, &f->pos);
+	mutex_unlock(&f->pos_lock);
+	return r;
+}
+
+/* A user range that can't be one at all is refused before anything is moved. */
+static bool range_ok(u64 base, u64 len)
+{
+	return len <= QUIRE_USER_END && base <= QUIRE_USER_END - len;
+}
+
+SYSCALL3(read, int, fd, u64, buf, u64, len)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	s64 r = -EFAULT;
+	if (range_ok(buf, quire_min(len, MAX_RW_COUNT))) {
+		struct iovec iov;
+		struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
+		r = (s64)len < 0 ? -EINVAL : io_read(f, &it, NULL);
+	}
+	file_put(f);
+	return r;
+}
+
+SYSCALL3(write, int, fd, u64, buf, u64, len)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	s64 r = -EFAULT;
+	if (range_ok(buf, quire_min(len, MAX_RW_COUNT))) {
+		struct iovec iov;
+		struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
+		r = (s64)len < 0 ? -EINVAL : io_write(f, &it, NULL);
+	}
+	file_put(f);
+	return r;
+}
+
+/* A call at a position: pread and its kin. */
+static s64 rw_at(int fd, struct iter *it, s64 pos, bool write)
+{
+	if (pos < 0)
+		return -EINVAL;
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	u64 p = (u64)pos;
+	s64 r = -ESPIPE;
+	if (f->seekable)
+		r = write ? io_write(f, it, &p) : io_read(f, it, &p);
+	file_put(f);
+	return r;
+}
+
+SYSCALL4(pread64, int, fd, u64, buf, u64, len, s64, pos)
+{
+	struct iovec iov;
+	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
+	if (!range_ok(buf, it.left))
+		return -EFAULT;
+	return rw_at(fd, &it, pos, false);
+}
+
+SYSCALL4(pwrite64, int, fd, u64, buf, u64, len, s64, pos)
+{
+	struct iovec iov;
+	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
+	if (!range_ok(buf, it.left))
+		return -EFAULT;
+	return rw_at(fd, &it, pos, true);
+}
+
+static s64 vector(int fd, u64 uvec, u64 count, bool write)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	struct iter it;
+	struct iovec *storage = NULL;
+	s64 r = iter_import(&it, &storage, uvec, count);
+	if (r >= 0)
+		r = write ? io_write(f, &it, NULL) : io_read(f, &it, NULL);
+	quire_kfree(storage);
+	file_put(f);
+	return r;
+}
+
+static s64 vector_at(int fd, u64 uvec, u64 count, s64 pos, bool write)
+{
+	struct iter it;
+	struct iovec *storage = NULL;
+	s64 r = iter_import(&it, &storage, uvec, count);
+	if (r >= 0)
+		r = rw_at(fd, &it, pos, write);
+	quire_kfree(storage);
+	return r;
+}
+
+SYSCALL3(readv, int, fd, u64, vec, u64, n)
+{
+	return vector(fd, vec, n, false);
+}
+SYSCALL3(writev, int, fd, u64, vec, u64, n)
+{
+	return vector(fd, vec, n, true);
+}
+SYSCALL4(preadv, int, fd, u64, vec, u64, n, s64, pos)
+{
+	return vector_at(fd, vec, n, pos, false);
+}
+SYSCALL4(pwritev, int, fd, u64, vec, u64, n, s64, pos)
+{
+	return vector_at(fd, vec, n, pos, true);
+}
+
+#define RWF_HIPRI 1u
+#define RWF_DSYNC 2u
+#define RWF_SYNC 4u
+#define RWF_NOWAIT 8u
+#define RWF_APPEND 16u
+
+/* The flags that are hints here, or done after the write. */
+static s64 vector2(int fd, u64 uvec, u64 count, s64 pos, u32 flags, bool write)
+{
+	if (flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC))
+		return -EOPNOTSUPP;
+	s64 r = pos == -1 ? vector(fd, uvec, count, write) : vector_at(fd, uvec, count, pos, write);
+	if (r > 0 && write && (flags & (RWF_DSYNC | RWF_SYNC))) {
+		struct file *f = fd_get(fd);
+		if (f && f->ops->fsync)
+			f->ops->fsync(f, !(flags & RWF_SYNC));
+		if (f)
+			file_put(f);
+	}
+	return r;
+}
+SYSCALL6(preadv2, int, fd, u64, vec, u64, n, s64, pos, u64, high, u32, flags)
+{
+	(void)high;
+	return vector2(fd, vec, n, pos, flags, false);
+}
+SYSCALL6(pwritev2, int, fd, u64, vec, u64, n, s64, pos, u64, high, u32, flags)
+{
+	(void)high;
+	return vector2(fd, vec, n, pos, flags, true);
+}
+
+SYSCALL3(lseek, int, fd, s64, off, int, whence)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	s64 r = -ESPIPE;
+	if (f->flags & O_PATH)
+		r = -EBADF;
+	else if (whence < 0 || whence > 4)
+		r = -EINVAL;
+	else if (f->ops->seek && (f->seekable || (f->inode && S_ISDIR(f->inode->mode)))) {
+		mutex_lock(&f->pos_lock);
+		r = f->ops->seek(f, off, whence);
+		mutex_unlock(&f->pos_lock);
+	}
+	file_put(f);
+	return r;
+}
+
+/* ---- from file to file ------------------------------------------------------------------ */
+
+/* Write all of buf; pos null: the file's own position.  Bytes, or -errno when none. */
+static s64 write_all(struct file *f, const char *buf, size_t n, u64 *pos)
+{
+	size_t done = 0;
+	while (done < n) {
+		struct iovec iov;
+		struct iter it = iter_kernel(&iov, buf + done, n - done);
+		s64 r = io_write(f, &it, pos);
+		if (r <= 0)
+			return done ? (s64)done : r;
+		done += (size_t)r;
+	}
+	return (s64)done;
+}
+
+static s64 copy_file(struct file *out, struct file *in, u64 *in_pos, u64 count)
+{
+	char *buf = quire_kmalloc(BOUNCE, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	s64 total = 0, r = 0;
+	while ((u64)total < count) {
+		u64 start = *in_pos;
+		size_t want = quire_min(count - (u64)total, (u64)BOUNCE);
+		struct iovec iov;
+		struct iter it = iter_kernel(&iov, buf, want);
+		r = io_read(in, &it, in_pos);
+		if (r <= 0)
+			break;
+		s64 got = r;
+		r = write_all(out, buf, (size_t)got, NULL);
+		*in_pos = start + (r > 0 ? (u64)r : 0);
+		if (r <= 0)
+			break;
+		total += r;
+		if (r < got || signal_pending())
+			break;
+	}
+	quire_kfree(buf);
+	return total ? total : r;
+}
+
+SYSCALL4(sendfile, int, out_fd, int, in_fd, u64, upos, u64, count)
+{
+	u64 pos = 0;
+	if (upos && get_user_u64(&pos, upos))
+		return -EFAULT;
+	if ((s64)pos < 0)
+		return -EINVAL;
+	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
+	s64 r = -EBADF;
+	count = quire_min(count, MAX_RW_COUNT);
+	if (!in || !out || !in->can_read || !out->can_write)
+		goto end;
+	r = upos ? -ESPIPE : -EINVAL;
+	if (!in->seekable)
+		goto end;
+	r = -EINVAL;
+	if (out->flags & O_APPEND)
+		goto end;
+	if (!upos)
+		mutex_lock(&in->pos_lock);
+	if (!upos)
+		pos = in->pos;
+	r = 0;
+	if (in != out || upos)
+		r = copy_file(out, in, &pos, count);
+	if (!upos) {
+		in->pos = pos;
+		mutex_unlock(&in->pos_lock);
+	} else if (put_user_u64(upos, pos))
+		r = -EFAULT;
+end:
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
+}
+
+/* splice(2) on files that are held: pos null means the file's own position. */
+static s64 splice_files(struct file *in, u64 *in_pos, struct file *out, u64 *out_pos, u64 len,
+			u32 flags)
+{
+	bool nowait = flags & SPLICE_F_NONBLOCK;
+	if (file_is_pipe(in))
+		return pipe_splice_to(in, out, out_pos, len, nowait);
+	if (file_is_pipe(out))
+		return pipe_splice_from(out, in, in_pos, len, nowait);
+	return -EINVAL;
+}
+
+SYSCALL6(splice, int, in_fd, u64, uin, int, out_fd, u64, uout, u64, len, u32, flags)
+{
+	if (flags & ~SPLICE_F_ALL)
+		return -EINVAL;
+	u64 in_pos = 0, out_pos = 0;
+	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
+	s64 r = -EBADF;
+	if (!in || !out || !in->can_read || !out->can_write)
+		goto end;
+	r = -ESPIPE;
+	if ((uin && !in->seekable) || (uout && !out->seekable))
+		goto end;
+	r = -EFAULT;
+	if ((uin && get_user_u64(&in_pos, uin)) || (uout && get_user_u64(&out_pos, uout)))
+		goto end;
+	r = -EINVAL;
+	if ((s64)in_pos < 0 || (s64)out_pos < 0 || (out->flags & O_APPEND))
+		goto end;
+	r = splice_files(in, uin ? &in_pos : NULL, out, uout ? &out_pos : NULL,
+			 quire_min(len, MAX_RW_COUNT), flags);
+	if (r > 0 && ((uin && put_user_u64(uin, in_pos)) || (uout && put_user_u64(uout, out_pos))))
+		r = -EFAULT;
+end:
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
+}
+
+SYSCALL4(tee, int, in_fd, int, out_fd, u64, len, u32, flags)
+{
+	if (flags & ~SPLICE_F_ALL)
+		return -EINVAL;
+	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
+	s64 r = -EBADF;
+	if (in && out && in->can_read && out->can_write)
+		r = file_is_pipe(in) && file_is_pipe(out) && in->private != out->private
+			? pipe_tee(in, out, quire_min(len, MAX_RW_COUNT), flags & SPLICE_F_NONBLOCK)
+			: -EINVAL;
+	if (in)
+		file_put(in);
+	if (out)
+		file_put(out);
+	return r;
+}
+
+SYSCALL4(vmsplice, int, fd, u64, uvec, u64, n, u32, flags)
+{
+	if (flags & ~SPLICE_F_ALL)
+		return -EINVAL;
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	bool pipe = file_is_pipe(f), write = f->can_write;
+	file_put(f);
+	return pipe ? vector(fd, uvec, n, write) : -EBADF;
+}
