@@ -33,6 +33,7 @@ struct page *cache_find(struct quire_mapping *m, u64 pgoff);
 /* The same for all of [pgoff, pgoff + n): out[i] is null where there is none.  How many
  * were found. */
 unsigned cache_find_range(struct quire_mapping *m, u64 pgoff, unsigned n, struct page **out);
+void cache_index_init(void);
 /* Put a locked page in at pgoff; the index takes a reference.  0, -EEXIST, -ENOMEM.
  * May sleep as gfp says.  mapping->lock not held. */
 int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gfp);
@@ -74,8 +75,9 @@ enum cache_why {
  */
 int cache_read_in(struct quire_mapping *m, struct quire_file *ra, u64 pgoff, u64 want,
 		  enum cache_why why, struct page **page, unsigned *brought);
-/* Allocate, insert and fill absent pages of [pgoff, pgoff + n), as far as memory goes.
- * Stops at an error of the page at `must` (pass ~0 for none).  How many were read. */
+/* Allocate, insert and fill the absent pages of [pgoff, pgoff + n) that the size covers,
+ * adding how many to *brought.  Errors and want of memory count for the page at `must`
+ * alone; ~0: the first one ends it and is returned.  Sleeps. */
 int cache_fill_range(struct quire_mapping *m, u64 pgoff, u64 n, u64 must, unsigned *brought);
 /* Pages that the size covers. */
 static inline u64 cache_size_pages(struct quire_mapping *m)
