@@ -45,11 +45,13 @@ void frames_init(void)
 	/* The host may have shortened its free ranges while it served the above. */
 	u64 at = 0;
 	for (unsigned i = 0; i < c->nr_free; i++) {
-		u64 start = c->free[i].start >> QUIRE_PAGE_SHIFT;
+		u64 start = quire_round_up(c->free[i].start, QUIRE_PAGE_SIZE) >> QUIRE_PAGE_SHIFT;
 		u64 end = c->free[i].end >> QUIRE_PAGE_SHIFT;
+		if (start >= end)
+			continue;
 		reserve(at, start);
-		mem_unpoison(quire_frame_base + c->free[i].start,
-			     c->free[i].end - c->free[i].start);
+		mem_unpoison(quire_frame_base + (start << QUIRE_PAGE_SHIFT),
+			     (end - start) << QUIRE_PAGE_SHIFT);
 		buddy_add(start, end);
 		at = end;
 	}
