@@ -32,6 +32,8 @@ void uspace_get(struct uspace *u);
 void uspace_put(struct uspace *u);
 /* mem/tlb.c: load u's page tables on this CPU (null: the kernel's); preemption is off. */
 void uspace_switch(struct uspace *from, struct uspace *to);
+/* mem/tlb.c: no task uses u any more: no CPU has it loaded afterwards.  Interrupts on. */
+void uspace_unload(struct uspace *u);
 
 #define NSIG 64
 #define RLIM_COUNT 16
@@ -48,8 +50,10 @@ struct sighand { /* CLONE_SIGHAND shares it */
 	struct sigaction_k action[NSIG];
 };
 
-struct cred { /* immutable once shared; replaced as a whole */
+struct cred { /* immutable once shared; replaced as a whole; freed through RCU */
 	s32 refs;
+	u32 securebits;
+	struct quire_rcu rcu;
 	u32 uid, euid, suid, fsuid;
 	u32 gid, egid, sgid, fsgid;
 	u64 cap_effective, cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
@@ -70,6 +74,17 @@ struct fsctx { /* CLONE_FS shares it */
 };
 struct fsctx *fsctx_copy(struct fsctx *f);
 void fsctx_put(struct fsctx *f);
+
+/* What another task has just now, with a reference, or null (it exits, or is a kernel
+ * thread).  Put with uspace_put, fdtable_put, fsctx_put, cred_put. */
+struct uspace *task_uspace_get(struct task *t);
+struct fdtable *task_files_get(struct task *t);
+struct fsctx *task_fs_get(struct task *t);
+struct cred *task_cred_get(struct task *t);
+void cred_put(struct cred *c);
+
+/* The last reference to the task is gone: give up what proc/ hung on it. */
+void proc_task_free(struct task *t);
 
 struct tty;
 
