@@ -179,6 +179,13 @@ struct fs {
 	struct quire_kmem
 	    *inodes; /* cache that inodes come from, struct inode first; null: default */
 	int (*sync)(struct fs *fs); /* store what is dirty; may be null */
+	/* Drop a reference; true when it was the last one and nobody can find i any more.
+	 * Null: the count alone decides. */
+	bool (*inode_last)(struct inode *i);
+	/* Attributes or content now differ from the store's.  Doesn't sleep.  May be null. */
+	void (*inode_dirty)(struct inode *i);
+	/* Make a file's stored content last, after its dirty pages were written.  May be null. */
+	int (*fsync)(struct inode *i, bool data_only);
 };
 
 struct mount {
@@ -252,6 +259,8 @@ struct file {                 /* an open file description */
 	u64 pos;               /* guarded by pos_lock */
 	struct mutex pos_lock; /* RANK_HOST_OUTER + 2 */
 	bool can_read, can_write, seekable;
+	bool writer; /* counted in inode->writers */
+	struct quire_rcu rcu;
 	void *private;
 	void *owner;   /* F_SETOWN */
 	void *epitems; /* io/epoll.c: who watches it; file_put() calls epoll_forget() */
