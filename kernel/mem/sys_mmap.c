@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mmap(2): which file it is, and whether it may be mapped like this.  What the
+ * mapping then is, is the core's (vm/mm/mmap.c).
+ *
+ * Private mappings of /dev/zero are anonymous memory, and shared ones a nameless
+ * file of zeroes, as with MAP_ANONYMOUS.  Locking: none.
+ */
+#include <quire/mm.h>
+
+#include "../fs/vfs.h"
+#include "../io/memfd.h"
+#include "../syscall/syscall.h"
+#include "mem.h"
+
+#define READ_IMPLIES_EXEC 0x0400000u
+#define DEV_ZERO (1UL << 8 | 5) /* character device 1, 5 */
+#define MAX_OFFSET 0x7fffffffffffffffUL
+
+static bool is_dev_zero(const struct inode *i)
+{
+	return i && S_ISCHR(i->mode) && i->rdev == DEV_ZERO;
+}
+
+/* 0 when the file can be mapped at all. */
+static int ask_file(struct file *f, u64 prot, u64 flags)
+{
+	if (f->ops->mmap)
+		return f->ops->mmap(f, prot, flags);
+	return f->inode && S_ISREG(f->inode->mode) ? 0 : -ENODEV;
+}
+
+/* Seals of a memfd: *may loses what they forbid.  0 or -EPERM. */
+static int check_seals(const struct inode *i, u64 prot, bool shared, u64 *may)
+{
+	u32 seals = i ? i->seals : 0;
+	if (!shared || !(seals & SEALS_POSSIBLE) || !(seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
+		return 0;
+	if (prot & PROT_WRITE)
+		return -EPERM;
+	*may &= ~VM_MAYWRITE;
+	return 0;
+}
+
+static int check_file(struct file *f, u64 len, u64 prot, u64 flags, u64 offset, u64 *may)
+{
+	u64 type = flags & MAP_TYPE;
+	bool shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
+
+	if (type != MAP_PRIVATE && !shared)
+		return -EINVAL;
+	if (f->flags & O_PATH)
+		return -EBADF;
+	/* No file has bytes past the largest offset. */
+	if (offset > MAX_OFFSET || len > MAX_OFFSET - offset)
+		return -EOVERFLOW;
+	if (shared && (prot & PROT_WRITE) && !f->can_write)
+		return -EACCES;
+	if (!f->can_read)
+		return -EACCES;
+	if (shared && !f->can_write)
+		*may &= ~VM_MAYWRITE;
+	int err = ask_file(f, prot, flags);
+	if (err)
+		return err;
+	if (flags & MAP_GROWSDOWN)
+		return -EINVAL;
+	return check_seals(f->inode, prot, shared, may);
+}
+
+SYSCALL6(mmap, u64, addr, u64, len, u64, prot, u64, flags, int, fd, u64, offset)
+{
+	struct quire_mm *mm = current()->uspace->mm;
+	u64 may = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+	struct file *f = NULL;
+
+	if (offset & ~QUIRE_PAGE_MASK)
+		return -EINVAL;
+	if ((prot & PROT_READ) && (current()->process->personality & READ_IMPLIES_EXEC))
+		prot |= PROT_EXEC;
+	if (!(flags & MAP_ANONYMOUS)) {
+		f = fd_get(fd);
+		if (!f)
+			return -EBADF;
+		int err = len ? check_file(f, len, prot, flags, offset, &may) : -EINVAL;
+		if (err) {
+			file_put(f);
+			return err;
+		}
+		if (is_dev_zero(f->inode)) {
+			file_put(f);
+			f = NULL;
+			flags |= MAP_ANONYMOUS;
+		}
+	}
+	s64 r = quire_mmap(mm, addr, len, prot, flags, f ? &f->vm : NULL, offset, may);
+	if (f)
+		file_put(f);
+	return r;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls on another process's memory: process_vm_readv(2),
+ * process_vm_writev(2), process_madvise(2).
+ *
+ * Bytes go through one kernel page at a time: the core reads or writes the other
+ * address space, faulting pages in as its owner would; the caller's side is an
+ * ordinary user copy with no lock held.
+ */
+#include <quire/mm.h>
+#include <quire/page.h>
+
+#include "../arch/uaccess.h"
+#include "../proc/internal.h"
+#include "../proc/pidfd.h"
+#include "mem.h"
+
+#define MAX_VECTORS 1024
+#define CAP_SYS_PTRACE 19
+
+/* May current look into t, as ptrace(2) would allow it (PTRACE_MODE_ATTACH)? */
+static bool may_access(struct task *t, const struct uspace *u)
+{
+	const struct cred *me = current()->cred;
+	if (t->process == current()->process || capable(CAP_SYS_PTRACE))
+		return true;
+	struct cred *c = task_cred_get(t);
+	if (!c)
+		return false;
+	bool same = me->uid == c->euid && me->uid == c->suid && me->uid == c->uid &&
+		    me->gid == c->egid && me->gid == c->sgid && me->gid == c->gid &&
+		    !(c->cap_permitted & ~me->cap_permitted);
+	cred_put(c);
+	return same && u->dumpable;
+}
+
+/* The address space of the task with this id: 0 with a reference in *out, or -errno. */
+static int remote_uspace(u32 tid, struct uspace **out)
+{
+	struct task *t = task_find(tid);
+	if (!t)
+		return -ESRCH;
+	struct uspace *u = task_uspace_get(t);
+	int err = !u ? -ESRCH : may_access(t, u) ? 0 : -EPERM;
+	task_put(t);
+	if (err && u)
+		uspace_put(u);
+	else
+		*out = u;
+	return err;
+}
+
+/* The other side's vector: addresses of another address space, so only lengths matter. */
+static int import_remote(struct iovec **out, u64 uvec, u64 count)
+{
+	if (count > MAX_VECTORS)
+		return -EINVAL;
+	struct iovec *v = quire_kmalloc(quire_max(count, 1UL) * sizeof(*v), GFP_KERNEL);
+	if (!v)
+		return -ENOMEM;
+	if (copy_from_user(v, uvec, count * sizeof(*v))) {
+		quire_kfree(v);
+		return -EFAULT;
+	}
+	for (u64 i = 0; i < count; i++)
+		if ((s64)v[i].len < 0) {
+			quire_kfree(v);
+			return -EINVAL;
+		}
+	*out = v;
+	return 0;
+}
+
+/* Move up to n bytes at addr of mm; how many. */
+static size_t move_piece(struct quire_mm *mm, u64 addr, struct iter *local, void *page, size_t n,
+			 bool write)
+{
+	if (write) {
+		size_t got = iter_copy_from(local, page, n);
+		return quire_mm_access(mm, addr, page, got, true, false);
+	}
+	size_t got = quire_mm_access(mm, addr, page, n, false, false);
+	return iter_copy_to(local, page, got);
+}
+
+static s64 move_all(struct quire_mm *mm, const struct iovec *remote, u64 count, struct iter *local,
+		    bool write)
+{
+	s64 total = 0;
+	void *page = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
+	if (!page)
+		return -ENOMEM;
+	for (u64 i = 0; i < count && local->left; i++) {
+		u64 addr = remote[i].base, left = remote[i].len;
+		while (left && local->left) {
+			size_t n = QUIRE_PAGE_SIZE - (addr & ~QUIRE_PAGE_MASK);
+			n = quire_min(n, left);
+			n = quire_min(n, local->left);
+			size_t moved = move_piece(mm, addr, local, page, n, write);
+			total += (s64)moved;
+			addr += moved;
+			left -= moved;
+			if (moved < n) {
+				quire_kfree(page);
+				return total ? total : -EFAULT;
+			}
+		}
+	}
+	quire_kfree(page);
+	return total;
+}
+
+static s64 process_vm(u32 pid, u64 ulocal, u64 nlocal, u64 uremote, u64 nremote, u64 flags,
+		      bool write)
+{
+	struct iovec *storage = NULL, *remote;
+	struct iter local;
+	struct uspace *u;
+
+	if (flags)
+		return -EINVAL;
+	s64 r = iter_import(&local, &storage, ulocal, nlocal);
+	if (r <= 0) {
+		quire_kfree(storage);
+		return r;
+	}
+	r = import_remote(&remote, uremote, nremote);
+	if (!r) {
+		r = remote_uspace(pid, &u);
+		if (!r) {
+			r = move_all(u->mm, remote, nremote, &local, write);
+			uspace_put(u);
+		}
+		quire_kfree(remote);
+	}
+	quire_kfree(storage);
+	return r;
+}
+
+SYSCALL6(process_vm_readv, u32, pid, u64, local, u64, nlocal, u64, remote, u64, nremote, u64, flags)
+{
+	return process_vm(pid, local, nlocal, remote, nremote, flags, false);
+}
+
+SYSCALL6(process_vm_writev, u32, pid, u64, local, u64, nlocal, u64, remote, u64, nremote, u64,
+	 flags)
+{
+	return process_vm(pid, local, nlocal, remote, nremote, flags, true);
+}
+
+static bool remote_advice(int advice)
+{
+	return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED ||
+	       advice == MADV_COLLAPSE;
+}
+
+SYSCALL5(process_madvise, int, pidfd, u64, uvec, u64, count, int, advice, u32, flags)
+{
+	struct iovec *v;
+	struct uspace *u;
+	u32 pid;
+
+	if (flags)
+		return -EINVAL;
+	s64 r = import_remote(&v, uvec, count);
+	if (r)
+		return r;
+	r = pidfd_pid(pidfd, &pid);
+	if (!r && !remote_advice(advice))
+		r = -EINVAL;
+	if (!r)
+		r = remote_uspace(pid, &u);
+	if (!r) {
+		s64 done = 0;
+		for (u64 i = 0; i < count && !r; i++) {
+			r = quire_madvise(u->mm, v[i].base, v[i].len, advice);
+			if (!r)
+				done += (s64)v[i].len;
+		}
+		uspace_put(u);
+		r = done ? done : r;
+	}
+	quire_kfree(v);
+	return r;
+}
