@@ -25,6 +25,10 @@ void dentry_drop(struct dentry *d);
 /* d (in the tree or not) becomes parent's child `name`; name is kmalloc'ed and taken over, len
  * bytes and a terminator.  The rename lock and both directories' locks are held. */
 void dentry_move(struct dentry *d, struct dentry *parent, const char *name, size_t len);
+/* Give up a dentry from dentry_new() that never got into the tree. */
+void dentry_drop_new(struct dentry *d);
+/* A file that was open for writing is closed. */
+void inode_allow_write_end(struct inode *i);
 /* Say that this name's state is only here; gives it its place in readdir's order. */
 void dentry_pin(struct dentry *d);
 /* Is a an ancestor of d or d itself?  rename_lock held. */

@@ -177,6 +177,12 @@ void dentry_drop(struct dentry *d)
 	spin_unlock(&d_lock);
 }
 
+void dentry_drop_new(struct dentry *d)
+{
+	__atomic_store_n(&d->unlinked, true, __ATOMIC_RELEASE);
+	dentry_put(d);
+}
+
 void dentry_pin(struct dentry *d)
 {
 	spin_lock(&d_lock);
