@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * First touches of file mappings: map what the page cache has, with its
+ * neighbours; read what it hasn't.  And the first write to a clean shared page.
+ *
+ * Locking: pages are kept by references, which become the entries' own; no page
+ * lock is taken.  mapcount is raised before page->mapping is looked at, so
+ * truncation and this fault can't miss each other (cache/cache.h).  All entries
+ * of a fault are made under one hold of their table's lock.
+ *
+ * What it doesn't do: map neighbours for writing.
+ */
+#include <quire/assert.h>
+#include <quire/errno.h>
+#include <quire/mm.h>
+#include <quire/string.h>
+
+#include "../cache/cache.h"
+#include "../reclaim/lru.h"
+#include "../rmap/rmap.h"
+#include "fault.h"
+
+#define AROUND_MAX 64
+
+static enum quire_outcome bus(struct fault *f, enum quire_cause cause)
+{
+	f->rec->cause = (u8)cause;
+	return QUIRE_SIGBUS;
+}
+
+/* ---- getting the page ---------------------------------------------------------------------- */
+
+/*
+ * The page of the fault, up to date, with a reference.  DONE_MINOR: it was there, or
+ * it is new in a file that has no store; DONE_MAJOR: it was read; else *page is null
+ * and that is the fault's outcome.
+ */
+static enum quire_outcome get_page(struct fault *f, struct page **page, enum quire_cause *cause)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	unsigned brought = 0;
+	int r = cache_read_in(m, f->vma->file, f->pgoff, 1, CACHE_FAULT, page, &brought);
+
+	f->rec->brought += brought;
+	if (quire_likely(!r)) {
+		*cause = CAUSE_FILE_MAP;
+		if (!brought)
+			return QUIRE_DONE_MINOR;
+		*cause = m->ops->read_pages ? CAUSE_FILE_READ : CAUSE_ANON_WRITE;
+		return m->ops->read_pages ? QUIRE_DONE_MAJOR : QUIRE_DONE_MINOR;
+	}
+	*page = NULL;
+	if (r == -ERANGE)
+		return bus(f, CAUSE_FILE_EOF);
+	if (r == -ENOMEM)
+		return fault_no_memory(f);
+	if (r == -EINTR && quire_host_killed())
+		return QUIRE_KILLED;
+	return bus(f, CAUSE_FILE_IO);
+}
+
+/* ---- mapping what is cached, and what lies around it ----------------------------------------- */
+
+struct around {
+	u64 first; /* page offset */
+	unsigned n, target;
+	struct page *page[AROUND_MAX];
+};
+
+/* The aligned window around the fault, inside the VMA and the page table. */
+static void window(struct fault *f, struct around *w)
+{
+	struct vma *v = f->vma;
+	u64 size = quire_sysctl.fault_around_pages;
+	u64 table = f->addr & ~(QUIRE_PMD_SIZE - 1), start, end;
+
+	if (f->write || size <= 1)
+		size = 1;
+	else if (size > AROUND_MAX)
+		size = AROUND_MAX;
+	/* A power of two, so that windows don't overlap. */
+	while (size & (size - 1))
+		size &= size - 1;
+	start = f->addr & ~(size * QUIRE_PAGE_SIZE - 1);
+	end = start + size * QUIRE_PAGE_SIZE;
+	start = quire_max(quire_max(start, table), v->start);
+	end = quire_min(quire_min(end, table + QUIRE_PMD_SIZE), v->end);
+	w->target = (unsigned)((f->addr - start) >> QUIRE_PAGE_SHIFT);
+	w->n = (unsigned)((end - start) >> QUIRE_PAGE_SHIFT);
+	w->first = f->pgoff - w->target;
+}
+
+/* May page i of the window go into an entry?  Its mapcount is raised then, and COUNT_MAPPED
+ * is left to the caller. */
+static inline bool hold_mapping(struct quire_mapping *m, struct page *p, unsigned *fresh)
+{
+	u64 flags = __atomic_load_n(&p->flags, __ATOMIC_ACQUIRE);
+
+	if ((flags & (1UL << PG_UPTODATE | 1UL << PG_HWPOISON)) != 1UL << PG_UPTODATE)
+		return false;
+	bool first = __atomic_fetch_add(&p->mapcount, 1, __ATOMIC_SEQ_CST) == 0;
+	if (quire_likely(__atomic_load_n(&p->mapping, __ATOMIC_SEQ_CST) == m)) {
+		*fresh += first;
+		return true;
+	}
+	__atomic_sub_fetch(&p->mapcount, 1, __ATOMIC_SEQ_CST);
+	return false;
+}
+
+/* Map the pages of the window where nothing is mapped yet; those that aren't mapped keep
+ * their reference.  How many; w->page[i] of these is null.  Table locked. */
+static unsigned map_window_locked(struct fault *f, struct around *w, u64 limit, struct pte *after)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	struct pt_cursor c = f->at;
+	u64 prot = f->vma->prot;
+	unsigned mapped = 0, fresh = 0;
+
+	c.addr -= (u64)w->target << QUIRE_PAGE_SHIFT;
+	c.entry -= w->target;
+	for (unsigned i = 0; i < w->n; i++, c.addr += QUIRE_PAGE_SIZE, c.entry++) {
+		struct page *p = w->page[i];
+		u64 bits = prot;
+
+		if (!p || w->first + i >= limit || !pte_none(pt_get(&c)) ||
+		    !hold_mapping(m, p, &fresh))
+			continue;
+		if (i == w->target) {
+			bits |= PTE_A;
+			if (f->write)
+				bits |= PTE_D | PTE_SOFTDIRTY;
+			*after = pte_make(page_pfn(p), bits);
+		}
+		pt_set(&c, pte_make(page_pfn(p), bits));
+		w->page[i] = NULL;
+		mapped++;
+	}
+	if (fresh)
+		page_count_add(COUNT_MAPPED, fresh);
+	if (mapped)
+		mm_rss_add(f->mm, m->swapbacked ? MM_SHMEM : MM_FILE, mapped);
+	return mapped;
+}
+
+/* Map the fault's page if it is cached, with its neighbours.  FAULT_AGAIN: it isn't, or
+ * something else is mapped there now. */
+static enum quire_outcome map_cached(struct fault *f, enum quire_cause cause)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	struct pte after = {0};
+	struct around w;
+	unsigned mapped = 0;
+	bool target = false;
+	u64 limit;
+
+	window(f, &w);
+	cache_find_range(m, w.first, w.n, w.page);
+	/* After the look-up: a page that was found before the size shrank is caught by
+	 * hold_mapping() or unmapped by the truncation. */
+	limit = cache_size_pages(m);
+	if (w.page[w.target] && page_test(w.page[w.target], PG_UPTODATE) && f->pgoff < limit) {
+		pt_lock(&f->at);
+		if (pte_none(pt_get(&f->at))) {
+			mapped = map_window_locked(f, &w, limit, &after);
+			target = !w.page[w.target];
+		}
+		pt_unlock(&f->at);
+	}
+	for (unsigned i = 0; i < w.n; i++)
+		if (w.page[i])
+			quire_page_put(w.page[i]);
+	if (!target)
+		return FAULT_AGAIN;
+	return fault_done(f, cause, after, cause == CAUSE_FILE_MAP ? mapped : 0);
+}
+
+static enum quire_outcome file_read(struct fault *f)
+{
+	enum quire_outcome o, how;
+	enum quire_cause cause;
+	struct page *p;
+
+	o = map_cached(f, CAUSE_FILE_MAP);
+	if (quire_likely(o != FAULT_AGAIN))
+		return o;
+	how = get_page(f, &p, &cause);
+	if (!p)
+		return how;
+	/* The reference keeps reclaim from it until it is mapped. */
+	o = map_cached(f, cause);
+	quire_page_put(p);
+	return o == FAULT_AGAIN ? o : how;
+}
+
+/* ---- writes ------------------------------------------------------------------------------------
+ */
+
+/* A private mapping, written where nothing is mapped: the copy comes at once. */
+static enum quire_outcome file_cow(struct fault *f)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	enum quire_outcome how, o = FAULT_AGAIN;
+	enum quire_cause cause;
+	struct page *from, *p;
+
+	if (anon_vma_prepare(f->vma))
+		return fault_no_memory(f);
+	how = get_page(f, &from, &cause);
+	if (!from)
+		return how;
+	p = quire_page_alloc(0, GFP_KERNEL | GFP_ACCOUNT);
+	if (!p) {
+		quire_page_put(from);
+		return fault_no_memory(f);
+	}
+	memcpy(page_view(p), page_view(from), QUIRE_PAGE_SIZE);
+	if (f->pgoff < cache_size_pages(m) &&
+	    __atomic_load_n(&from->mapping, __ATOMIC_ACQUIRE) == m)
+		o = fault_map_new(f, p, CAUSE_FILE_COW);
+	if (o == FAULT_AGAIN) {
+		quire_page_put(p);
+	} else {
+		o = how;
+		cache_mark_accessed(from);
+	}
+	quire_page_put(from);
+	return o;
+}
+
+/* A shared mapping of a file that wants to know, written where nothing is mapped. */
+static enum quire_outcome file_write_shared(struct fault *f)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	enum quire_outcome how;
+	enum quire_cause cause;
+	struct pte e;
+	struct page *p;
+	unsigned fresh = 0;
+	bool mapped = false;
+
+	how = get_page(f, &p, &cause);
+	if (!p)
+		return how;
+	if (m->ops->dirtied)
+		m->ops->dirtied(m);
+	e = pte_make(page_pfn(p), f->vma->prot | PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY);
+	pt_lock(&f->at);
+	if (pte_none(pt_get(&f->at)) && f->pgoff < cache_size_pages(m) &&
+	    hold_mapping(m, p, &fresh)) {
+		if (fresh)
+			page_count_add(COUNT_MAPPED, 1);
+		mm_rss_add(f->mm, m->swapbacked ? MM_SHMEM : MM_FILE, 1);
+		pt_set(&f->at, e);
+		/* The mark comes after the entry, under one hold of the lock: see flush.c. */
+		cache_mark_dirty(p);
+		mapped = true;
+	}
+	pt_unlock(&f->at);
+	if (!mapped) {
+		quire_page_put(p);
+		return FAULT_AGAIN;
+	}
+	fault_done(f, cause, e, cause == CAUSE_FILE_MAP);
+	cache_balance_dirty(m);
+	return how;
+}
+
+enum quire_outcome fault_file(struct fault *f)
+{
+	bool shared = f->vma->flags & VM_SHARED;
+
+	if (f->write && !shared)
+		return file_cow(f);
+	if (f->write && cache_tracks_writes(f->vma->mapping))
+		return file_write_shared(f);
+	return file_read(f);
+}
+
+enum quire_outcome fault_shared_dirty(struct fault *f)
+{
+	struct quire_mapping *m = f->vma->mapping;
+	const u64 bits = PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY;
+	bool mine;
+
+	REQUIRE(m); /* shared and writable: a file's */
+	if (m->ops->dirtied)
+		m->ops->dirtied(m);
+	pt_lock(&f->at);
+	mine = fault_same(f, pt_get(&f->at));
+	if (mine) {
+		pt_modify(&f->at, 0, bits);
+		cache_mark_dirty(pfn_page(pte_pfn(f->entry)));
+	}
+	pt_unlock(&f->at);
+	if (!mine)
+		return FAULT_AGAIN;
+	fault_done(f, CAUSE_SHARED_DIRTY, (struct pte){f->entry.v | bits}, 0);
+	cache_balance_dirty(m);
+	return QUIRE_DONE_MINOR;
+}
+
+/* ---- frames that were given -------------------------------------------------------------------
+ */
+
+enum quire_outcome fault_special(struct fault *f)
+{
+	struct vma_frames *s = f->vma->special;
+	struct pte e;
+	bool mine;
+
+	if (!s || f->pgoff >= s->n)
+		return bus(f, CAUSE_FILE_EOF);
+	e = pte_make(s->frame[f->pgoff], (f->vma->prot & ~PTE_W) | PTE_A | PTE_SPECIAL);
+	pt_lock(&f->at);
+	mine = pte_none(pt_get(&f->at));
+	if (mine)
+		pt_set(&f->at, e);
+	pt_unlock(&f->at);
+	return mine ? fault_done(f, CAUSE_FILE_MAP, e, 0) : FAULT_AGAIN;
+}

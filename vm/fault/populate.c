@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faulting a range in before it is touched: MAP_POPULATE, mlock, MADV_POPULATE_*.
+ *
+ * Locking: each page is a fault of its own, with the fault's locks; nothing is held
+ * between pages, so the region may change meanwhile.  No signal, no record in the
+ * totals: nobody faulted.
+ */
+#include <quire/assert.h>
+#include <quire/errno.h>
+
+#include "fault.h"
+
+/* Skip what the entry already allows.  The end of what needs nothing from addr on. */
+static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
+{
+	struct pt_cursor c;
+	struct vma *v;
+
+	quire_rcu_read_lock();
+	v = vma_find(&mm->index, addr);
+	if (v && v->start <= addr && vma_read_trylock(v)) {
+		if (v->start <= addr && addr < v->end) {
+			end = quire_min(end, v->end);
+			pt_find(&c, mm, addr);
+			while (c.level == 1 && addr < end) {
+				struct pte e = pt_get(&c);
+
+				if (!(e.v & PTE_P) || !(e.v & PTE_U) || (write && !(e.v & PTE_W)))
+					break;
+				addr += QUIRE_PAGE_SIZE;
+				if (!pt_next(&c))
+					break;
+			}
+		}
+		vma_read_unlock(v);
+	}
+	quire_rcu_read_unlock();
+	return addr;
+}
+
+static int outcome_error(enum quire_outcome o)
+{
+	switch (o) {
+	case QUIRE_DONE_MINOR:
+	case QUIRE_DONE_MAJOR:
+	case QUIRE_RETRY:
+		return 0;
+	case QUIRE_SEGV_MAPERR:
+	case QUIRE_OOM:
+		return -ENOMEM;
+	case QUIRE_SEGV_ACCERR:
+		return -EINVAL;
+	case QUIRE_SIGBUS_MCE:
+		return -EHWPOISON;
+	case QUIRE_KILLED:
+		return -EINTR;
+	default:
+		return -EFAULT;
+	}
+}
+
+int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
+{
+	int r = 0;
+
+	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK) && start <= end);
+	while (!r && start < end) {
+		struct quire_fault_record rec = {.address = start};
+		struct fault f = {
+		    .mm = mm,
+		    .addr = start,
+		    .access = write ? QUIRE_WRITE : QUIRE_READ,
+		    .write = write,
+		    .rec = &rec,
+		};
+		u64 next = skip_present(mm, start, end, write);
+
+		if (next > start) {
+			start = next;
+			continue;
+		}
+		if (quire_host_killed())
+			return -EINTR;
+		r = outcome_error(fault_run(&f));
+		start += QUIRE_PAGE_SIZE;
+	}
+	return r;
+}
