@@ -53,6 +53,8 @@ extern struct quire_sysctl quire_sysctl;
 struct quire_limits { /* bytes; ~0: none.  The host sets them at exec and setrlimit */
 	u64 as, data, stack, memlock, fsize;
 	bool ipc_lock; /* CAP_IPC_LOCK: memlock doesn't apply */
+	bool rawio;    /* CAP_SYS_RAWIO: may map below mmap_min_addr */
+	bool admin;    /* CAP_SYS_ADMIN: may retire frames (MADV_HWPOISON) */
 };
 
 /* Where things go; the host sets it at exec, before the first mapping. */

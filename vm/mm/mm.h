@@ -43,6 +43,62 @@ static inline void mm_rss_add(struct quire_mm *mm, enum mm_counter c, s64 n)
 /* mm.c: commit accounting (overcommit).  0 or -ENOMEM. */
 int mm_commit(struct quire_mm *mm, u64 pages);
 void mm_uncommit(u64 pages);
+/* Pages charged, and what may be in strict mode (for /proc/meminfo). */
+u64 mm_committed(void);
+u64 mm_commit_limit(void);
+/* Call fn for every mm, for checks in quiet moments. */
+void mm_for_each(void (*fn)(struct quire_mm *mm, void *arg), void *arg);
+
+/* May the mm have this many more pages of a VMA with these flags (RLIMIT_AS, RLIMIT_DATA)? */
+bool mm_may_expand(struct quire_mm *mm, u64 flags, u64 pages);
+/* The statistics for such pages that come (or go, negative).  mmap_lock held for writing. */
+void mm_account(struct quire_mm *mm, u64 flags, s64 pages);
+/* -EAGAIN when flags has VM_LOCKED and len more bytes pass RLIMIT_MEMLOCK. */
+int mm_lock_check(struct quire_mm *mm, u64 flags, u64 len);
+/* May the mm lock memory at all? */
+bool mm_can_lock(const struct quire_mm *mm);
+/* Would private memory with these flags be charged (VM_ACCOUNT)? */
+static inline bool mm_chargeable(u64 flags)
+{
+	return (flags & (VM_NORESERVE | VM_SHARED | VM_WRITE)) == VM_WRITE;
+}
+/* Raise the recorded peaks.  Racy on purpose. */
+void mm_update_peaks(struct quire_mm *mm);
+
+/* mmap.c: an address for a mapping of len bytes, by Linux's rules; or -errno. */
+s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags);
+/* mlock.c: fault in what populate_range() can of [start, end), VMA by VMA; with
+ * `locked_only` only locked VMAs, and stops at the first error.  mmap_lock not held. */
+int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only);
+
+/*
+ * unmap.c: taking [start, end) out of the address space, in steps, so that the
+ * caller can reserve all it needs before anything changes.
+ */
+struct unmap {
+	struct quire_mm *mm;
+	u64 start, end;
+	struct vma *first; /* of the range; null: nothing is there */
+	struct vma *last;
+	struct vma *lower, *upper; /* VMAs for what stays of first and last; or null */
+};
+#define UNMAP_OPS 5 /* ops of an edit that unmap_commit() may need */
+/* mmap_lock held for writing, to the end.  0 or -ENOMEM. */
+int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end);
+void unmap_cancel(struct unmap *u);
+/* Can't fail.  Publishes the edit, which may go on. */
+void unmap_commit(struct unmap *u, struct vma_edit *e);
+/* All of it in one.  0 or -ENOMEM. */
+int unmap_locked(struct quire_mm *mm, u64 start, u64 end);
+/* VMAs chained by rcu.next, in no index any more: clear their entries, free tables between
+ * floor and ceiling, free them. */
+void unmap_region(struct quire_mm *mm, struct vma *gone, u64 floor, u64 ceiling, bool whole);
+
+/* shared.c: a file without a name for MAP_SHARED | MAP_ANONYMOUS, with one reference; the
+ * VMA takes its own.  Null: no memory. */
+struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge);
+/* Is it such a file (and not one of the host's)? */
+bool shared_anon_is(const struct quire_file *f);
 
 /* unmap.c: clear [start, end) of a VMA's entries, dropping pages to the gather.
  * even_cows: private copies too (munmap, DONTNEED); false: only pages of the file

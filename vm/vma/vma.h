@@ -94,7 +94,7 @@ struct vma_index {
 	struct vma_node *root;  /* RCU */
 	struct vma_node *spare; /* nodes kept for the next edit; guarded by mmap_lock */
 	u32 nspare;
-	u32 serial; /* of the last edit */
+	u64 serial; /* of the last edit */
 };
 void vma_index_init(struct vma_index *x);
 /* The first VMA with end > addr, or null.  Under RCU or mmap_lock. */
@@ -165,7 +165,7 @@ static inline u64 vma_guarded_start(const struct vma *v)
 	return v->start > gap ? v->start - gap : 0;
 }
 
-/* ---- change: vma/modify.c, vma/merge.c, vma/grow.c ---------------------------------- */
+/* ---- change: vma/merge.c, vma/modify.c, vma/grow.c ---------------------------------- */
 
 /* What a new or changed region looks like, for merging. */
 struct vma_shape {
@@ -181,9 +181,22 @@ bool vma_can_append(const struct vma *prev, const struct vma_shape *s);
 bool vma_can_prepend(const struct vma *next, const struct vma_shape *s);
 /* May prev and next become one through the region between them? */
 bool vma_can_bridge(const struct vma *prev, const struct vma *next);
-/* Let survivor, whose bounds are final and which is in no rmap tree, find the private
- * pages of a VMA that it takes over. */
-void vma_adopt_anon(struct vma *survivor, struct vma *gone);
+
+/* Where a new region goes in: the neighbours it can be one with, if any. */
+struct vma_place {
+	struct vma *left, *right; /* null: doesn't merge that way */
+};
+/* Look for neighbours of s.  mmap_lock held for writing. */
+void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p);
+/* Extend a neighbour over the free range of s, or insert `own`, which has that shape and is
+ * used only when there is no neighbour.  Takes two ops of e.  Can't fail.  Returns the VMA
+ * that has the range. */
+struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
+			     const struct vma_shape *s, struct vma *own);
+
+/* Make a VMA found by rmap, and no longer.  Its anon_vma goes with it. */
+void vma_rmap_link(struct vma *v);
+void vma_rmap_unlink(struct vma *v);
 
 /*
  * Give [start, end) of v these flags: splits and merges as needed, and sets prot.
@@ -191,9 +204,6 @@ void vma_adopt_anon(struct vma *survivor, struct vma *gone);
  * as the flags say).  mmap_lock held for writing.  0 or -ENOMEM; then nothing changed.
  */
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out);
-/* Grow v upwards to end, absorbing the next VMA where that is possible.  The range is free
- * and accounted for.  *out: as above. */
-int vma_expand_up(struct vma *v, u64 end, struct vma **out);
 /* A stack grows: v->start moves down to new_start.  mmap_lock held for writing.  Checks
  * RLIMIT_STACK, RLIMIT_AS, the guard gap, the lock limit.  0 or -ENOMEM. */
 int vma_expand_down(struct vma *v, u64 new_start);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared anonymous memory: a file without a name, in the page cache and without
+ * a store, that lives as long as some VMA maps it.
+ *
+ * Locking: none; the reference count is atomic, the size never changes.
+ */
+#include <quire/assert.h>
+
+#include "mm.h"
+
+struct shared_anon {
+	struct quire_file file;
+	struct quire_mapping mapping;
+	u64 size;
+	u64 charged; /* pages */
+	s32 refs;
+};
+
+static void shared_get(struct quire_file *f)
+{
+	struct shared_anon *s = quire_container_of(f, struct shared_anon, file);
+
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+}
+
+static void shared_put(struct quire_file *f)
+{
+	struct shared_anon *s = quire_container_of(f, struct shared_anon, file);
+
+	if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	quire_mapping_destroy(&s->mapping);
+	mm_uncommit(s->charged);
+	quire_kfree(s);
+}
+
+static u64 shared_size(struct quire_mapping *m)
+{
+	return quire_container_of(m, struct shared_anon, mapping)->size;
+}
+
+static const struct quire_file_ops shared_file_ops = {.get = shared_get, .put = shared_put};
+static const struct quire_mapping_ops shared_mapping_ops = {.size = shared_size};
+
+struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge)
+{
+	u64 pages = charge ? len >> QUIRE_PAGE_SHIFT : 0;
+	struct shared_anon *s;
+
+	if (pages && mm_commit(mm, pages))
+		return NULL;
+	s = quire_kmalloc(sizeof(*s), GFP_KERNEL);
+	if (!s) {
+		mm_uncommit(pages);
+		return NULL;
+	}
+	*s = (struct shared_anon){.size = len, .charged = pages, .refs = 1};
+	s->file.ops = &shared_file_ops;
+	s->file.mapping = &s->mapping;
+	quire_mapping_init(&s->mapping, &shared_mapping_ops, true);
+	return &s->file;
+}
+
+bool shared_anon_is(const struct quire_file *f)
+{
+	return f && f->ops == &shared_file_ops;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of vm/vma share: the commits of changed bounds (merge.c). */
+#ifndef VM_VMA_INTERNAL_H
+#define VM_VMA_INTERNAL_H
+
+#include "../mm/mm.h"
+#include "vma.h"
+
+/* One VMA grows; a neighbour gives way or VMAs vanish into it.  All have the same file,
+ * and one anon_vma at most. */
+struct vma_change {
+	struct vma *grow; /* never null */
+	u64 start, end;   /* its bounds afterwards */
+	struct vma *shrink;
+	u64 shrink_start, shrink_end;
+	struct vma *gone[2]; /* in address order */
+};
+#define CHANGE_OPS 3 /* of an edit, for either of the two */
+/* Can't fail.  Ends the edit; grow stays write-locked. */
+void change_commit(struct vma_change *c, struct vma_edit *e);
+/* v, write-locked from here on, loses what lower and upper (copies of those parts of it,
+ * or null) take over.  They go into the index and the rmap trees.  Doesn't end the edit. */
+void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper);
+
+#endif

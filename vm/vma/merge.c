@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which VMAs may be one, and changing the bounds of neighbours so that they are.
+ *
+ * The rules are those of Linux 6.1, down to where it does not merge, since
+ * programs see the result in /proc/self/maps: same flags (soft-dirty aside), same
+ * file at following offsets, same name, not special, and private pages that one
+ * anon_vma can find.  A VMA that came from a fork with private pages merges only
+ * with pieces of itself.
+ *
+ * All changes of bounds go through change_commit(): it write-locks the VMAs, holds
+ * the rmap trees that have them for writing while bounds change (a truncation or
+ * reclaim sees the old state or the new one, never a VMA missing), and publishes
+ * the index before anything is unlocked.
+ *
+ * Locking: mmap_lock held for writing throughout.
+ */
+#include <quire/assert.h>
+
+#include "../rmap/rmap.h"
+#include "internal.h"
+
+static bool mergeable(const struct vma *v, const struct vma_shape *s)
+{
+	if ((v->flags ^ s->flags) & ~VM_SOFTDIRTY)
+		return false;
+	if (s->flags & (VM_SPECIAL | VM_DONTEXPAND))
+		return false;
+	if (v->file != s->file || v->name != s->name)
+		return false;
+	/* Both or neither have private pages in the same family ... */
+	if (v->anon_vma == s->anon_vma && v->forked == s->forked)
+		return true;
+	/* ... or only v has, and isn't a fork's child.  (The other way round Linux 6.1
+	 * does not merge, either.) */
+	return v->anon_vma && !v->forked && !s->anon_vma;
+}
+
+bool vma_can_append(const struct vma *prev, const struct vma_shape *s)
+{
+	return prev->end == s->start && s->pgoff == prev->pgoff + vma_pages(prev) &&
+	       mergeable(prev, s);
+}
+
+bool vma_can_prepend(const struct vma *next, const struct vma_shape *s)
+{
+	return next->start == s->end &&
+	       next->pgoff == s->pgoff + ((s->end - s->start) >> QUIRE_PAGE_SHIFT) &&
+	       mergeable(next, s);
+}
+
+bool vma_can_bridge(const struct vma *prev, const struct vma *next)
+{
+	return !prev->anon_vma || !next->anon_vma ||
+	       (prev->anon_vma == next->anon_vma && prev->forked == next->forked);
+}
+
+/* ---- one commit for all changes of bounds ----------------------------------------- */
+
+static void family_lock(struct quire_mapping *m, struct anon_vma *av)
+{
+	if (m)
+		write_lock(&m->i_mmap_lock);
+	if (av)
+		write_lock(&av->lock);
+}
+
+static void family_unlock(struct quire_mapping *m, struct anon_vma *av)
+{
+	if (av)
+		write_unlock(&av->lock);
+	if (m)
+		write_unlock(&m->i_mmap_lock);
+}
+
+static void tree_remove(struct vma *v)
+{
+	if (v->mapping)
+		interval_remove((struct interval **)&v->mapping->i_mmap, &v->i_mmap);
+	if (v->anon_vma)
+		interval_remove(&v->anon_vma->tree, &v->anon);
+}
+
+static void tree_insert(struct vma *v)
+{
+	if (v->mapping) {
+		v->i_mmap.first = v->pgoff;
+		v->i_mmap.last = v->pgoff + vma_pages(v) - 1;
+		interval_insert((struct interval **)&v->mapping->i_mmap, &v->i_mmap);
+	}
+	if (v->anon_vma) {
+		v->anon.first = v->pgoff;
+		v->anon.last = v->pgoff + vma_pages(v) - 1;
+		interval_insert(&v->anon_vma->tree, &v->anon);
+	}
+}
+
+static void set_bounds(struct vma_edit *e, struct vma *v, u64 start, u64 end)
+{
+	v->pgoff += (u64)((s64)(start - v->start) >> QUIRE_PAGE_SHIFT);
+	vma_edit_resize(e, v, start, end);
+}
+
+/* dst gets a share in the family of src's private pages.  The family's lock is held. */
+static void adopt(struct vma *dst, struct vma *src)
+{
+	if (!src->anon_vma || dst->anon_vma)
+		return;
+	dst->anon_vma = src->anon_vma;
+	dst->forked = src->forked;
+	__atomic_add_fetch(&dst->anon_vma->refs, 1, __ATOMIC_RELAXED);
+}
+
+/* The one anon_vma that the VMAs of a change have, or null. */
+static struct anon_vma *change_family(const struct vma_change *c)
+{
+	const struct vma *all[] = {c->grow, c->shrink, c->gone[0], c->gone[1]};
+	struct anon_vma *av = NULL;
+
+	for (unsigned i = 0; i < quire_array_size(all); i++) {
+		if (!all[i] || !all[i]->anon_vma)
+			continue;
+		REQUIRE(!av || av == all[i]->anon_vma);
+		av = all[i]->anon_vma;
+	}
+	return av;
+}
+
+static void change_lock(struct vma_change *c)
+{
+	vma_write_lock(c->grow);
+	if (c->shrink)
+		vma_write_lock(c->shrink);
+	for (unsigned i = 0; i < 2; i++)
+		if (c->gone[i])
+			vma_write_lock(c->gone[i]);
+}
+
+void change_commit(struct vma_change *c, struct vma_edit *e)
+{
+	struct vma *grow = c->grow, *shrink = c->shrink;
+	struct quire_mapping *m = grow->mapping;
+
+	change_lock(c);
+	struct anon_vma *av = change_family(c);
+	family_lock(m, av);
+	tree_remove(grow);
+	for (unsigned i = 0; i < 2; i++) {
+		struct vma *gone = c->gone[i];
+
+		if (!gone)
+			continue;
+		tree_remove(gone);
+		vma_edit_remove(e, gone);
+		vma_detach(gone);
+		adopt(grow, gone);
+		if (gone->anon_vma) { /* grow has a reference now, so this isn't the last */
+			__atomic_sub_fetch(&gone->anon_vma->refs, 1, __ATOMIC_RELEASE);
+			gone->anon_vma = NULL;
+		}
+	}
+	if (shrink) {
+		adopt(grow, shrink);
+		tree_remove(shrink);
+		set_bounds(e, shrink, c->shrink_start, c->shrink_end);
+		tree_insert(shrink);
+	}
+	set_bounds(e, grow, c->start, c->end);
+	tree_insert(grow);
+	family_unlock(m, av);
+	vma_edit_done(e);
+
+	if (shrink)
+		vma_write_unlock(shrink);
+	for (unsigned i = 0; i < 2; i++) {
+		if (!c->gone[i])
+			continue;
+		vma_free(c->gone[i]);
+		grow->mm->map_count--;
+	}
+}
+
+void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper)
+{
+	u64 start = lower ? lower->end : v->start, end = upper ? upper->start : v->end;
+
+	vma_write_lock(v);
+	struct anon_vma *av = v->anon_vma;
+	family_lock(v->mapping, av);
+	tree_remove(v);
+	set_bounds(e, v, start, end);
+	tree_insert(v);
+	struct vma *part[] = {lower, upper};
+	for (unsigned i = 0; i < 2; i++) {
+		if (!part[i])
+			continue;
+		adopt(part[i], v);
+		tree_insert(part[i]);
+		vma_edit_insert(e, part[i]);
+		v->mm->map_count++;
+	}
+	family_unlock(v->mapping, av);
+}
+
+/* ---- a new region ---------------------------------------------------------------- */
+
+void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p)
+{
+	struct vma *prev = vma_find_prev(&mm->index, s->start);
+	struct vma *next = prev ? vma_next(&mm->index, prev) : vma_find(&mm->index, s->start);
+
+	*p = (struct vma_place){NULL, NULL};
+	if (prev && vma_can_append(prev, s))
+		p->left = prev;
+	if (next && vma_can_prepend(next, s) && (!p->left || vma_can_bridge(prev, next)))
+		p->right = next;
+}
+
+struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
+			     const struct vma_shape *s, struct vma *own)
+{
+	struct vma_change c = {0};
+
+	if (!p->left && !p->right) {
+		vma_rmap_link(own);
+		vma_edit_insert(e, own);
+		own->mm->map_count++;
+		vma_edit_done(e);
+		return own;
+	}
+	c.grow = p->left ? p->left : p->right;
+	c.start = p->left ? p->left->start : s->start;
+	c.end = p->right ? p->right->end : s->end;
+	if (p->left && p->right)
+		c.gone[0] = p->right;
+	change_commit(&c, e);
+	c.grow->flags |= s->flags & VM_SOFTDIRTY;
+	vma_write_unlock(c.grow);
+	return c.grow;
+}
