@@ -167,6 +167,7 @@ static void do_fstat(struct request *r)
 static void do_now(struct request *r)
 {
 	off_t pos;
+	struct pollfd now;
 	switch (r->head.type) {
 	case HOSTIO_SEEK:
 		pos = lseek(r->head.fd, r->head.offset, r->head.value);
@@ -177,6 +178,11 @@ static void do_now(struct request *r)
 		break;
 	case HOSTIO_FSTAT:
 		do_fstat(r);
+		break;
+	case HOSTIO_POLL:
+		now = (struct pollfd){r->head.fd, (short)r->head.value, 0};
+		poll(&now, 1, 0);
+		reply(r, now.revents, 0, NULL, 0);
 		break;
 	default:
 		reply(r, -ENOSYS, 0, NULL, 0);
@@ -275,12 +281,13 @@ static void message(const struct hostio_msg *m, const char *payload)
 	case HOSTIO_READ:
 	case HOSTIO_PREAD:
 	case HOSTIO_POLL:
+		if (m->type == HOSTIO_POLL && m->offset == HOSTIO_POLL_NOW)
+			break;
 		enqueue(r);
 		return;
-	default:
-		do_now(r);
-		free(r);
 	}
+	do_now(r);
+	free(r);
 }
 
 static void channel_in(void)
@@ -501,7 +508,7 @@ int channel_serve(struct qemu *q, const struct options *o, double hello_seconds,
 		warn_line("%.*s", (int)ch.errors.len - (ch.errors.p[ch.errors.len - 1] == '\n'),
 			  ch.errors.p);
 	if (!ch.hello)
-		return -1;
+		return ch.errors.len && !quiet ? EXIT_QUIRE : -1;
 	warn_line("the virtual machine ended before its program did");
 	return EXIT_QUIRE;
 }

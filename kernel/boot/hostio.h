@@ -32,7 +32,8 @@ enum hostio_type {
 			    Blocks until some */
 	HOSTIO_WRITE,    /* payload: bytes.  Reply: value = bytes written (all, or an error such as
 			    -EPIPE) */
-	HOSTIO_POLL,     /* value: POLLIN | POLLOUT wanted.  Reply when ready: value = POLL* bits */
+	HOSTIO_POLL,     /* value: POLLIN | POLLOUT wanted.  offset HOSTIO_POLL_WAIT: reply when
+			    ready; HOSTIO_POLL_NOW: reply at once.  Reply: value = POLL* bits */
 	HOSTIO_CANCEL,   /* tag: of an earlier READ or POLL to give up; that one is answered with
 			    -EINTR (or had been) */
 	HOSTIO_SEEK,   /* offset, value = whence.  Reply: offset = position; value = 0 or -errno */
@@ -56,6 +57,9 @@ enum hostio_type {
 	HOSTIO_WINCH,        /* value: rows << 16 | cols */
 	HOSTIO_TTY_HUP,      /* the terminal is gone */
 };
+
+#define HOSTIO_POLL_WAIT 0
+#define HOSTIO_POLL_NOW 1
 
 #define HOSTIO_VERSION 1
 
