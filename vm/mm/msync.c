@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * msync: store what was written through shared mappings; mincore: what is in memory.
+ *
+ * Locking: mmap_lock for reading; dropped while a file is written, with a reference
+ * to the file held.
+ */
+#include <quire/assert.h>
+#include <quire/errno.h>
+
+#include "../cache/cache.h"
+#include "mm.h"
+
+static int sync_part(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+{
+	struct quire_file *f = v->file;
+	u64 from = vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT;
+	int err;
+
+	f->ops->get(f);
+	read_unlock(&mm->mmap_lock);
+	err = quire_cache_flush(f->mapping, from, from + (end - start));
+	f->ops->put(f);
+	read_lock(&mm->mmap_lock);
+	return err;
+}
+
+static int msync_locked(struct quire_mm *mm, u64 start, u64 end, int flags)
+{
+	int unmapped = 0, err;
+
+	while (start < end) {
+		struct vma *v = vma_find(&mm->index, start);
+
+		if (!v)
+			return -ENOMEM;
+		if (v->start > start) {
+			unmapped = -ENOMEM;
+			start = v->start;
+			if (start >= end)
+				break;
+		}
+		if ((flags & MS_INVALIDATE) && (v->flags & VM_LOCKED))
+			return -EBUSY;
+		u64 to = quire_min(end, v->end);
+		if ((flags & MS_SYNC) && v->file && (v->flags & VM_SHARED)) {
+			err = sync_part(mm, v, start, to);
+			if (err)
+				return err;
+		}
+		start = to;
+	}
+	return unmapped;
+}
+
+s64 quire_msync(struct quire_mm *mm, u64 addr, u64 len, int flags)
+{
+	u64 end;
+	int err;
+
+	if ((flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) || (addr & ~QUIRE_PAGE_MASK) ||
+	    ((flags & MS_ASYNC) && (flags & MS_SYNC)))
+		return -EINVAL;
+	end = addr + quire_round_up(len, QUIRE_PAGE_SIZE);
+	if (end < addr)
+		return -ENOMEM;
+	if (end == addr)
+		return 0;
+	read_lock(&mm->mmap_lock);
+	err = msync_locked(mm, addr, end, flags);
+	read_unlock(&mm->mmap_lock);
+	return err;
+}
+
+/* ---- mincore ----------------------------------------------------------------------- */
+
+/* Is the page that a fault at addr would find without I/O there? */
+static bool in_memory(struct vma *v, u64 addr, struct pte e)
+{
+	switch (pte_kind(e)) {
+	case PTE_KIND_PRESENT:
+	case PTE_KIND_MIGRATION:
+		return true;
+	case PTE_KIND_SWAP:
+	case PTE_KIND_POISON:
+		return false;
+	case PTE_KIND_NONE:
+	case PTE_KIND_MARKER:
+		break;
+	}
+	if (!v->mapping)
+		return false;
+	struct page *p = cache_find(v->mapping, vma_pgoff_of(v, addr));
+	bool there = p && page_test(p, PG_UPTODATE);
+	if (p)
+		quire_page_put(p);
+	return there;
+}
+
+s64 quire_mincore(struct quire_mm *mm, u64 addr, u64 pages, u8 *vec)
+{
+	u64 end = addr + (pages << QUIRE_PAGE_SHIFT);
+	int err = 0;
+
+	if (addr & ~QUIRE_PAGE_MASK)
+		return -EINVAL;
+	if (pages > mm->layout.task_size >> QUIRE_PAGE_SHIFT || end > mm->layout.task_size)
+		return -ENOMEM;
+	read_lock(&mm->mmap_lock);
+	while (addr < end) {
+		struct vma *v = vma_find(&mm->index, addr);
+
+		if (!v || v->start > addr) {
+			err = -ENOMEM;
+			break;
+		}
+		for (; addr < end && addr < v->end; addr += QUIRE_PAGE_SIZE) {
+			struct pt_cursor c;
+
+			pt_find(&c, mm, addr);
+			*vec++ = in_memory(v, addr, c.level == 1 ? pt_get(&c) : (struct pte){0});
+		}
+	}
+	read_unlock(&mm->mmap_lock);
+	return err;
+}
