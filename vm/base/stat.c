@@ -9,6 +9,7 @@
 #include <quire/host.h>
 #include <quire/mm.h>
 
+#include "../phys/phys.h"
 #include "init.h"
 
 struct stat_cpu {
@@ -38,6 +39,11 @@ void quire_count(enum quire_event e, u64 n)
 u64 quire_event_total(enum quire_event e)
 {
 	u64 sum = 0;
+	/* The per-CPU lists of frames keep these two themselves; here are the others. */
+	if (e == QUIRE_EV_PGALLOC)
+		sum = pcp_taken();
+	else if (e == QUIRE_EV_PGFREE)
+		sum = pcp_given();
 	for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
 		sum += __atomic_load_n(&percpu_at(stats, cpu)->n[e], __ATOMIC_RELAXED);
 	return sum;

@@ -128,10 +128,12 @@ struct page *quire_page_alloc(unsigned order, unsigned gfp)
 		return NULL;
 	if (quire_likely(order == 0))
 		p = pcp_take();
-	if (quire_unlikely(!p))
+	if (quire_unlikely(!p)) {
 		p = alloc_slow(order, gfp);
-	if (quire_unlikely(!p))
-		return NULL;
+		if (!p)
+			return NULL;
+		quire_count(QUIRE_EV_PGALLOC, 1UL << order);
+	}
 	mem_unpoison(page_view(p), QUIRE_PAGE_SIZE << order);
 	prepare_one(p);
 	if (quire_unlikely(order))
@@ -139,7 +141,6 @@ struct page *quire_page_alloc(unsigned order, unsigned gfp)
 	/* A look-up that still has this frame in mind may try to take a reference: the
 	 * count comes last. */
 	__atomic_store_n(&p->refs, 1, __ATOMIC_RELEASE);
-	quire_count(QUIRE_EV_PGALLOC, 1UL << order);
 	if (gfp & GFP_ZERO)
 		memset(page_view(p), 0, QUIRE_PAGE_SIZE << order);
 	return p;
@@ -188,9 +189,9 @@ static __attribute__((noinline)) void free_special(struct page *p, u64 flags)
 	if (flags >> PG_LRU & 1)
 		lru_remove(p);
 	unsigned order = flags >> PG_HEAD & 1 ? p->block.order : 0;
-	quire_count(QUIRE_EV_PGFREE, 1UL << order);
 	mem_poison(page_view(p), QUIRE_PAGE_SIZE << order);
 	if (order) {
+		quire_count(QUIRE_EV_PGFREE, 1UL << order);
 		free_block(p, order);
 	} else if (flags >> PG_HWPOISON & 1) {
 		__atomic_store_n(&p->flags, 1UL << PG_HWPOISON, __ATOMIC_RELAXED);
@@ -209,7 +210,6 @@ static inline void page_free(struct page *p)
 	}
 	if (flags >> PG_LRU & 1)
 		lru_remove(p);
-	quire_count(QUIRE_EV_PGFREE, 1);
 	mem_poison(page_view(p), QUIRE_PAGE_SIZE);
 	__atomic_store_n(&p->flags, 0, __ATOMIC_RELAXED);
 	pcp_give(p);

@@ -11,12 +11,13 @@
 #include "../base/init.h"
 #include "phys.h"
 
-#define PCP_MAX 62 /* with the words before it the struct is 512 bytes */
+#define PCP_MAX 60 /* with the words before it the struct is 512 bytes */
 struct pcp {
 	u32 n;
 	u32 high;  /* at most so many */
 	u32 batch; /* moved at once from and to the buddy allocator */
 	u32 pad;
+	u64 taken, given; /* since the start */
 	struct page *pages[PCP_MAX];
 };
 static struct pcp *pcps;
@@ -51,8 +52,10 @@ static __attribute__((noinline)) struct page *take_slow(struct pcp *l)
 			return NULL;
 		set_count(l, l->n - 1);
 		struct page *p = l->pages[l->n];
-		if (!page_test(p, PG_HWPOISON))
+		if (!page_test(p, PG_HWPOISON)) {
+			l->taken++;
 			return p;
+		}
 	}
 }
 
@@ -65,6 +68,7 @@ struct page *pcp_take(void)
 	if (quire_likely(n)) {
 		p = l->pages[--n];
 		set_count(l, n);
+		l->taken++;
 		if (quire_unlikely(__atomic_load_n(&p->flags, __ATOMIC_RELAXED)))
 			p = take_slow(l);
 	} else {
@@ -91,6 +95,7 @@ void pcp_give(struct page *p)
 	if (quire_unlikely(l->n >= l->high))
 		give_back(l);
 	l->pages[l->n] = p;
+	l->given++;
 	set_count(l, l->n + 1);
 	quire_host_irq_restore(irq);
 }
@@ -110,5 +115,21 @@ u64 pcp_count(void)
 	u64 sum = 0;
 	for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
 		sum += __atomic_load_n(&percpu_at(pcps, cpu)->n, __ATOMIC_RELAXED);
+	return sum;
+}
+
+u64 pcp_taken(void)
+{
+	u64 sum = 0;
+	for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
+		sum += __atomic_load_n(&percpu_at(pcps, cpu)->taken, __ATOMIC_RELAXED);
+	return sum;
+}
+
+u64 pcp_given(void)
+{
+	u64 sum = 0;
+	for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
+		sum += __atomic_load_n(&percpu_at(pcps, cpu)->given, __ATOMIC_RELAXED);
 	return sum;
 }

@@ -43,6 +43,8 @@ void buddy_add(u64 start, u64 end);
 void pcp_init(void);
 struct page *pcp_take(void);
 void pcp_give(struct page *p);
+u64 pcp_taken(void); /* frames that went out, came in, since the start */
+u64 pcp_given(void);
 u64 pcp_count(void);  /* frames in all CPUs' lists */
 void pcp_drain(void); /* give this CPU's frames to the buddy allocator */
 
