@@ -115,7 +115,7 @@ void lru_add_fresh(struct page *p)
 }
 
 /* Lock the lists p is on; null when it is on none. */
-static struct lru *lock_lists_of(struct page *p)
+static NO_TSA struct lru *lock_lists_of(struct page *p)
 {
 	for (;;) {
 		u64 flags = __atomic_load_n(&p->flags, __ATOMIC_ACQUIRE);
@@ -131,7 +131,7 @@ static struct lru *lock_lists_of(struct page *p)
 	}
 }
 
-void lru_remove(struct page *p)
+NO_TSA void lru_remove(struct page *p)
 {
 	struct lru *l = lock_lists_of(p);
 
@@ -143,7 +143,7 @@ void lru_remove(struct page *p)
 	spin_unlock(&l->lock);
 }
 
-void lru_activate(struct page *p)
+NO_TSA void lru_activate(struct page *p)
 {
 	struct lru *l = lock_lists_of(p);
 

@@ -96,8 +96,9 @@ static u64 address_in(const struct vma *v, u64 pgoff)
 	return v->start + ((pgoff - v->pgoff) << QUIRE_PAGE_SHIFT);
 }
 
-static enum rmap_walked walk_anon(struct page *p, bool wait,
-				  bool (*fn)(struct page *, struct vma *, u64, void *), void *arg)
+static NO_TSA enum rmap_walked walk_anon(struct page *p, bool wait,
+					 bool (*fn)(struct page *, struct vma *, u64, void *),
+					 void *arg)
 {
 	struct anon_vma *av = page_anon_vma_get(p);
 	enum rmap_walked result = RMAP_ALL;
@@ -125,8 +126,9 @@ static enum rmap_walked walk_anon(struct page *p, bool wait,
 	return result;
 }
 
-enum rmap_walked rmap_walk_how(struct page *p, bool wait,
-			       bool (*fn)(struct page *, struct vma *, u64, void *), void *arg)
+NO_TSA enum rmap_walked rmap_walk_how(struct page *p, bool wait,
+				      bool (*fn)(struct page *, struct vma *, u64, void *),
+				      void *arg)
 {
 	enum rmap_walked result = RMAP_ALL;
 	struct quire_mapping *m;
@@ -161,7 +163,7 @@ bool rmap_walk(struct page *p, bool (*fn)(struct page *, struct vma *, u64 addr,
 
 /* Stand on v's entry for addr and lock its table, if it maps p.  Otherwise false, with
  * nothing locked. */
-static bool lock_entry(struct pt_cursor *c, struct page *p, struct vma *v, u64 addr)
+static NO_TSA bool lock_entry(struct pt_cursor *c, struct page *p, struct vma *v, u64 addr)
 {
 	struct pte e;
 
@@ -186,7 +188,7 @@ struct referenced {
 	bool exec;
 };
 
-static bool referenced_one(struct page *p, struct vma *v, u64 addr, void *arg)
+static NO_TSA bool referenced_one(struct page *p, struct vma *v, u64 addr, void *arg)
 {
 	struct referenced *r = arg;
 	struct pt_cursor c;
@@ -225,7 +227,7 @@ unsigned rmap_referenced(struct page *p)
 
 /* ---- unmap -------------------------------------------------------------------------- */
 
-static bool unmap_one(struct page *p, struct vma *v, u64 addr, void *arg)
+static NO_TSA bool unmap_one(struct page *p, struct vma *v, u64 addr, void *arg)
 {
 	struct pt_cursor c;
 	struct pte old;
@@ -269,7 +271,7 @@ bool rmap_unmap_try(struct page *p)
 
 /* ---- mkclean -------------------------------------------------------------------------- */
 
-static bool mkclean_one(struct page *p, struct vma *v, u64 addr, void *arg)
+static NO_TSA bool mkclean_one(struct page *p, struct vma *v, u64 addr, void *arg)
 {
 	bool *dirty = arg;
 	struct pt_cursor c;
