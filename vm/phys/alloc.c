@@ -124,6 +124,8 @@ static void prepare_block(struct page *p, unsigned order)
 struct page *quire_page_alloc(unsigned order, unsigned gfp)
 {
 	struct page *p = NULL;
+	if (!(gfp & GFP_ATOMIC))
+		quire_lock_check_may_sleep();
 	if (quire_unlikely(order > MAX_ORDER) || fail_point())
 		return NULL;
 	if (quire_likely(order == 0))

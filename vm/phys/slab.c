@@ -227,6 +227,8 @@ static __attribute__((noinline)) void *alloc_slow(struct quire_kmem *c, unsigned
 void *quire_kmem_alloc(struct quire_kmem *c, unsigned gfp)
 {
 	void *obj = NULL;
+	if (!(gfp & GFP_ATOMIC))
+		quire_lock_check_may_sleep();
 	if (fail_point())
 		return NULL;
 	unsigned long irq = quire_host_irq_save();
