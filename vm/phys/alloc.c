@@ -92,8 +92,9 @@ static __attribute__((noinline)) struct page *alloc_slow(unsigned order, unsigne
 			return NULL;
 		if (quire_host_killed())
 			return try_both(order, 0);
+		/* User pages stop here; what is left is for unmapping and dying. */
 		if (!quire_host_oom(NULL, order))
-			return try_both(order, zone.reserve / 2);
+			return gfp & GFP_ACCOUNT ? NULL : try_both(order, zone.reserve / 2);
 		idle = 0;
 	}
 }
