@@ -20,7 +20,9 @@
 
 #define NODE_BITS 6
 #define NODE_SLOTS (1u << NODE_BITS)
-#define MAX_NODES 9 /* of a path: 9 * 6 bits cover every offset of a 64-bit file */
+/* One path down covers every offset of a 64-bit file with 9 nodes; a tree that grows
+ * from one leaf needs as many above its old root. */
+#define MAX_NODES 18
 
 struct cache_node {
 	struct cache_node *parent;

@@ -35,7 +35,7 @@ void quire_meminfo(struct quire_meminfo *out)
 	out->total = quire_total_pages();
 	out->free = quire_free_pages();
 	out->shmem = (u64)page_count(COUNT_SHMEM);
-	out->file_cache = (u64)page_count(COUNT_FILE) + out->shmem;
+	out->file_cache = (u64)page_count(COUNT_FILE);
 	out->mapped = (u64)page_count(COUNT_MAPPED);
 	out->dirty = (u64)page_count(COUNT_DIRTY);
 	out->writeback = (u64)page_count(COUNT_WRITEBACK);
