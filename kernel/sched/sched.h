@@ -40,10 +40,11 @@ struct sigpending {
 };
 
 /* Bits of task->sig_flag: why entry code calls exit_to_user() before user mode. */
-#define TASK_SIGPENDING 1u /* a signal, a stop or the end: see signal_pending() */
-#define TASK_WORK_RSEQ 2u  /* was switched away from: bring its rseq area up to date */
-#define TASK_WORK_MASK 4u  /* restore sig_saved */
-#define TASK_WORK_EXEC 8u  /* a new process of the kernel's: run its first program */
+#define TASK_SIGPENDING 1u   /* a signal, a stop or the end: see signal_pending() */
+#define TASK_WORK_RSEQ 2u    /* was switched away from: bring its rseq area up to date */
+#define TASK_WORK_MASK 4u    /* restore sig_saved */
+#define TASK_WORK_SETTID 16u /* write set_child_tid */
+#define TASK_WORK_EXEC 8u    /* a new process of the kernel's: run its first program */
 
 struct task {
 	/* sched/ */
@@ -54,7 +55,8 @@ struct task {
 	u32 on_rq;
 	struct list run; /* in a run queue */
 	u64 affinity;    /* CPUs it may use */
-	u64 slice_end;   /* ns */
+	u64 slice_end;   /* ns; while it runs: when its slice is used up */
+	s64 budget;      /* ns of its slice that are left, while it doesn't */
 	s32 nice;
 	u32 policy;
 	u64 kstack;       /* start of the area, KSTACK_PAGES long */
