@@ -6,7 +6,6 @@
  * Signal-driven I/O (O_ASYNC) is recorded but no signal comes of it; leases and
  * directory notification are refused.
  */
-#include "../fs/lock.h"
 #include "../syscall/syscall.h"
 #include "fdtable.h"
 #include "io.h"

@@ -14,7 +14,6 @@
 
 #include <quire/string.h>
 
-#include "../fs/lock.h"
 #include "../syscall/syscall.h"
 #include "io.h"
 
@@ -146,7 +145,7 @@ static int close_file(struct fdtable *t, struct file *f)
 	int r = 0;
 	if (f->ops && f->ops->flush)
 		r = f->ops->flush(f);
-	file_closed(f, t);
+	locks_close(f, t);
 	file_put(f);
 	return r;
 }
