@@ -290,24 +290,27 @@ struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t len
 {
 	struct inode *dir = parent->inode;
 	struct dentry *d;
+	bool negative;
 
 	*err = 0;
 	if (len > NAME_MAX) {
 		*err = -ENAMETOOLONG;
 		return NULL;
 	}
-	if (!dir->fs->uncached) {
-		d = dentry_cached(parent, name, len);
-		if (d && dir->ops->revalidate && !d->mounted && !d->pinned &&
-		    !dir->ops->revalidate(d)) {
-			dentry_drop(d);
-			dentry_put(d);
-			d = NULL;
-		}
-		if (d)
-			return d;
-	}
+	d = dir->fs->uncached ? NULL : dentry_cached(parent, name, len);
+	negative = d && !d->inode;
+	if (d && (!dir->ops->revalidate || d->mounted || d->pinned || dir->ops->revalidate(d)))
+		return d;
 	mutex_lock(&dir->lock);
+	if (d) {
+		/* It is out of date, unless somebody has just made a file of this name. */
+		if (negative && d->inode) {
+			mutex_unlock(&dir->lock);
+			return d;
+		}
+		dentry_drop(d);
+		dentry_put(d);
+	}
 	d = dentry_lookup_locked(parent, name, len, err);
 	mutex_unlock(&dir->lock);
 	return d;

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside fs/: the file system whose upper layer is the cache itself.
+ *
+ * A node may have a store: a handle on a file of the export below.  What isn't in
+ * the cache is read from there; what is changed stays in the cache and is pinned.
+ * Without an export it is a file system in memory (/dev, /dev/shm, memfd).  In a
+ * layer that writes through (--rw) each change goes to the store first.
+ */
+#ifndef KERNEL_FS_LAYERFS_H
+#define KERNEL_FS_LAYERFS_H
+
+#include "../dev/9p.h"
+#include "dcache.h"
+
+#define LAYER_DEVS 16
+
+struct layer {
+	struct fs fs; /* first */
+	struct p9_client *client;
+	struct p9_fid *root_fid;
+	bool through;
+	struct spinlock dev_lock; /* RANK_HOST_MID + 10 */
+	u32 ndevs;                /* guarded by dev_lock */
+	u64 dev_tag[LAYER_DEVS];  /* the export's mark of a device in file numbers */
+};
+
+struct node {
+	struct inode i;       /* first */
+	struct p9_fid *fid;   /* the store; null: there is none.  Not changed */
+	struct p9_fid *wfid;  /* the same file opened for writing; guarded by io_lock */
+	bool fid_open;        /* fid was opened for reading; guarded by io_lock */
+	struct mutex io_lock; /* RANK_HOST_IO: opening of fids */
+	u64 store_size;       /* bytes of the store that still hold; atomic */
+	u64 key;              /* the export's number of the file */
+	struct list hash;     /* by key; guarded by table_lock */
+	char *target;         /* of a symbolic link; null: not read yet; set once */
+	u32 dirty;            /* differs from the store; atomic */
+	u32 synced;           /* layer_sync()'s pass; guarded by table_lock */
+};
+
+static inline struct node *node_of(struct inode *i)
+{
+	return quire_container_of(i, struct node, i);
+}
+static inline struct layer *layer_of(struct inode *i)
+{
+	return quire_container_of(i->fs, struct layer, fs);
+}
+
+/* A node without a store, with one reference; null: no memory. */
+struct node *node_new(struct layer *l, u32 mode);
+/* The node of the file fid is a handle of; consumes fid in any case. */
+int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out);
+/* The last name is gone: forget it in the table of nodes. */
+void node_gone(struct node *n);
+/* Bring a written-through node's attributes up to date with the store. */
+int node_refresh(struct inode *i);
+/* Open for reading or writing, if it isn't yet. */
+int node_open(struct node *n, bool write);
+/* The file's number and device as on the host, from the export's. */
+u64 layer_file_number(struct layer *l, u64 path, u64 *dev);
+
+/* layerdir.c */
+extern const struct file_ops layer_dir_ops;
+int layer_lookup(struct inode *dir, struct dentry *d);
+int layer_create(struct inode *dir, struct dentry *d, u32 mode, u64 rdev);
+int layer_mkdir(struct inode *dir, struct dentry *d, u32 mode);
+int layer_symlink(struct inode *dir, struct dentry *d, const char *target);
+int layer_link(struct inode *dir, struct dentry *d, struct inode *target);
+int layer_unlink(struct inode *dir, struct dentry *d);
+int layer_rmdir(struct inode *dir, struct dentry *d);
+int layer_rename(struct inode *from, struct dentry *fd, struct inode *to, struct dentry *td,
+		 u32 flags);
+
+/* Write dirty pages of all nodes of this layer to the store.  0 or the first -errno. */
+int layer_sync(struct fs *fs);
+
+#endif
