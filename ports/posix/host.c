@@ -224,6 +224,7 @@ void posix_thread_leave(void)
 	if (!self.inside || self.preempt || self.locks.n)
 		quire_host_panic("the thread can't leave: %u locks held", self.locks.n);
 	quire_rcu_quiescent();
+	quire_kmem_shrink(); /* what this CPU keeps for itself */
 	quire_rcu_idle(true);
 	port_tlb_leave(self.cpu);
 	self.inside = false;
