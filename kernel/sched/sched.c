@@ -602,6 +602,8 @@ _Noreturn void sched_idle(void)
 	struct rq *rq = this_rq();
 
 	this_cpu()->preempt = 0;
+	/* until now this CPU held no references, and counted as idle */
+	quire_rcu_idle(false);
 	for (;;) {
 		irq_disable();
 		soft_and_rcu();
