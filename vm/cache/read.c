@@ -141,7 +141,9 @@ int cache_fill_range(struct quire_mapping *m, u64 pgoff, u64 n, u64 must, unsign
 	struct page *pages[CACHE_BATCH];
 	u64 at = pgoff, end = quire_min(pgoff + n, cache_size_pages(m));
 
-	while (at < end) {
+	/* With a page that is waited for, one run is all: the rest is not worth a second
+	 * trip to the store. */
+	while (at < end && at <= must) {
 		int stop, r = 0;
 		unsigned k = new_run(m, at, end, must, pages, &stop);
 

@@ -59,7 +59,9 @@ void cache_window(struct quire_mapping *m, struct quire_file *ra, u64 pgoff, u64
 		size = pgoff == 0 || last < WINDOW_FIRST ? WINDOW_FIRST : last * 2;
 		size = quire_max(size, want);
 	} else if (mode == 0 && why == CACHE_FAULT) {
-		from = pgoff - quire_min(pgoff, (u64)AROUND_BEFORE);
+		/* Down to the first page that is there already, so that it is one run. */
+		while (from && pgoff - from < AROUND_BEFORE && !cache_present(m, from - 1))
+			from--;
 		size = AROUND;
 	}
 	if (size > limit) {

@@ -135,6 +135,9 @@ u64 quire_cache_drop(struct quire_mapping *m, u64 start, u64 end)
 void quire_mapping_destroy(struct quire_mapping *m)
 {
 	drop_pages(m, 0, ~0UL - 1, true);
-	REQUIRE(m->nr_pages == 0 && !m->root);
+	/* Reclaim may have taken the last page out and not have left the lock yet. */
+	spin_lock(&m->lock);
+	REQUIRE(m->nr_pages == 0 && m->nr_dirty == 0 && !m->root);
+	spin_unlock(&m->lock);
 	REQUIRE(!m->i_mmap);
 }

@@ -254,8 +254,10 @@ static enum quire_outcome spurious(struct fault *f)
 				 (unsigned long)f->rec->address, (unsigned long)f->entry.v);
 	}
 #endif
-	/* A translation that is stricter than the entry may linger here. */
-	quire_host_tlb_flush(f->mm, f->addr, f->addr + QUIRE_PAGE_SIZE, false);
+	/* A translation that is stricter than the entry may linger; one of an absent entry
+	 * is never kept. */
+	if (f->access & QUIRE_PRESENT)
+		quire_host_tlb_flush(f->mm, f->addr, f->addr + QUIRE_PAGE_SIZE, false);
 	return fault_done(f, CAUSE_SPURIOUS, f->entry, 0);
 }
 
