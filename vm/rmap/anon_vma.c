@@ -154,7 +154,8 @@ void anon_vma_leave(struct vma *v)
 		return;
 	write_lock(&av->lock);
 	interval_remove(&av->tree, &v->anon);
-	v->anon_vma = NULL;
+	/* neighbour() looks without a lock. */
+	__atomic_store_n(&v->anon_vma, NULL, __ATOMIC_RELAXED);
 	write_unlock(&av->lock);
 	anon_vma_put(av);
 }
