@@ -180,6 +180,8 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 		vma_place_find(mm, s, &p);
 	}
 	struct vma *v = vma_place_commit(&e, &p, s, own);
+	vma_edit_done(&e);
+	vma_write_unlock(v);
 	if (own && v != own)
 		vma_free(own);
 	return 0;
@@ -245,6 +247,9 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	if ((flags & MAP_LOCKED) && !mm_can_lock(mm))
 		return -EPERM;
 	err = mm_lock_check(mm, s->flags, len);
+	/* A file's last byte is at 2^63 - 2. */
+	if (!err && s->file && s->pgoff > (INT64_MAX - len) >> QUIRE_PAGE_SHIFT)
+		err = -EOVERFLOW;
 	if (!err)
 		err = s->file ? file_flags(prot, &flags, may, &s->flags)
 			      : anon_flags(flags, &s->flags);
