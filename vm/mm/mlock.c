@@ -60,7 +60,7 @@ int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only)
 /* What mlock says of an error of populating. */
 static int lock_error(int err)
 {
-	return err == -EFAULT ? -ENOMEM : err == -ENOMEM ? -EAGAIN : err;
+	return err == -EFAULT || err == -EINVAL ? -ENOMEM : err == -ENOMEM ? -EAGAIN : err;
 }
 
 /* ---- flags --------------------------------------------------------------------------- */

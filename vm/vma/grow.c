@@ -48,6 +48,7 @@ int vma_expand_down(struct vma *v, u64 new_start)
 		return -ENOMEM;
 	}
 	change_commit(&c, &e);
+	vma_edit_done(&e);
 	vma_write_unlock(v);
 	mm_account(mm, v->flags, (s64)pages);
 	if (v->flags & VM_LOCKED)

@@ -16,10 +16,10 @@ struct vma_change {
 	struct vma *gone[2]; /* in address order */
 };
 #define CHANGE_OPS 3 /* of an edit, for either of the two */
-/* Can't fail.  Ends the edit; grow stays write-locked. */
+/* Can't fail.  Publishes the edit, which may go on; grow stays write-locked. */
 void change_commit(struct vma_change *c, struct vma_edit *e);
 /* v, write-locked from here on, loses what lower and upper (copies of those parts of it,
- * or null) take over.  They go into the index and the rmap trees.  Doesn't end the edit. */
+ * or null) take over.  They go into the index and the rmap trees.  Doesn't publish the edit. */
 void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper);
 
 #endif

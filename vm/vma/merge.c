@@ -168,7 +168,7 @@ void change_commit(struct vma_change *c, struct vma_edit *e)
 	set_bounds(e, grow, c->start, c->end);
 	tree_insert(grow);
 	family_unlock(m, av);
-	vma_edit_done(e);
+	vma_edit_publish(e);
 
 	if (shrink)
 		vma_write_unlock(shrink);
@@ -222,10 +222,11 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 	struct vma_change c = {0};
 
 	if (!p->left && !p->right) {
+		vma_write_lock(own);
 		vma_rmap_link(own);
 		vma_edit_insert(e, own);
 		own->mm->map_count++;
-		vma_edit_done(e);
+		vma_edit_publish(e);
 		return own;
 	}
 	c.grow = p->left ? p->left : p->right;
@@ -235,6 +236,5 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 		c.gone[0] = p->right;
 	change_commit(&c, e);
 	c.grow->flags |= s->flags & VM_SOFTDIRTY;
-	vma_write_unlock(c.grow);
 	return c.grow;
 }

@@ -51,6 +51,7 @@ static int merge_part(struct vma *v, const struct vma_shape *s, const struct vma
 	if (c.gone[1])
 		dirty |= c.gone[1]->flags & VM_SOFTDIRTY;
 	change_commit(&c, &e);
+	vma_edit_done(&e);
 	vma_set_flags(c.grow, c.grow->flags | dirty);
 	*out = c.grow;
 	return 0;

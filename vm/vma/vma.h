@@ -189,8 +189,8 @@ struct vma_place {
 /* Look for neighbours of s.  mmap_lock held for writing. */
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p);
 /* Extend a neighbour over the free range of s, or insert `own`, which has that shape and is
- * used only when there is no neighbour.  Takes two ops of e.  Can't fail.  Returns the VMA
- * that has the range. */
+ * used only when there is no neighbour.  Takes two ops of e, and publishes it.  Can't fail.
+ * Returns the VMA that has the range, write-locked. */
 struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 			     const struct vma_shape *s, struct vma *own);
 

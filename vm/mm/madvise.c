@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * madvise: hints, and several things that are no hints at all.
+ *
+ * A range with holes is advised as far as it is mapped, and the call then fails with
+ * ENOMEM.  Advice about huge pages and same-page merging gives EINVAL, as on a
+ * kernel that was built without them.
+ *
+ * MADV_FREE: pages lose PG_SWAPBACKED and their dirty bit.  Until they are written
+ * again reclaim may take them; a write sets the dirty bit, which saves them.
+ *
+ * Locking: mmap_lock for writing where flags change, else for reading; dropped
+ * around file operations and faults.
+ */
+#include <quire/assert.h>
+#include <quire/errno.h>
+
+#include "../cache/cache.h"
+#include "../phys/phys.h"
+#include "../reclaim/lru.h"
+#include "../rmap/rmap.h"
+#include "mm.h"
+
+/* ---- advice that is a flag ------------------------------------------------------------ */
+
+static int advise_flags(struct vma *v, u64 start, u64 end, int advice)
+{
+	u64 flags = v->flags;
+	struct vma *now;
+	int err;
+
+	switch (advice) {
+	case MADV_NORMAL:
+		flags &= ~(VM_RAND_READ | VM_SEQ_READ);
+		break;
+	case MADV_RANDOM:
+		flags = (flags & ~VM_SEQ_READ) | VM_RAND_READ;
+		break;
+	case MADV_SEQUENTIAL:
+		flags = (flags & ~VM_RAND_READ) | VM_SEQ_READ;
+		break;
+	case MADV_DONTFORK:
+		flags |= VM_DONTCOPY;
+		break;
+	case MADV_DOFORK:
+		flags &= ~VM_DONTCOPY;
+		break;
+	case MADV_WIPEONFORK:
+		if (v->file || (flags & (VM_SHARED | VM_SPECIAL)))
+			return -EINVAL;
+		flags |= VM_WIPEONFORK;
+		break;
+	case MADV_KEEPONFORK:
+		flags &= ~VM_WIPEONFORK;
+		break;
+	case MADV_DONTDUMP:
+		flags |= VM_DONTDUMP;
+		break;
+	case MADV_DODUMP:
+		if (flags & (VM_SPECIAL | VM_DONTEXPAND))
+			return -EINVAL;
+		flags &= ~VM_DONTDUMP;
+		break;
+	}
+	if (flags == v->flags)
+		return 0;
+	err = vma_modify(v, start, end, flags, &now);
+	if (err)
+		return err == -ENOMEM ? -EAGAIN : err;
+	vma_write_unlock(now);
+	return 0;
+}
+
+/* ---- advice about pages ------------------------------------------------------------------ */
+
+static int advise_dontneed(struct vma *v, u64 start, u64 end, int advice)
+{
+	struct tlb_gather g;
+
+	if ((v->flags & VM_SPECIAL) || (advice == MADV_DONTNEED && (v->flags & VM_LOCKED)))
+		return -EINVAL;
+	mm_update_peaks(v->mm);
+	gather_init(&g, v->mm, false);
+	zap_range(&g, v, start, end, true);
+	gather_flush(&g);
+	return 0;
+}
+
+/* Go over the present entries of [start, end) that have a page of their own, each under
+ * its table's lock; fn returns true when translations of the entry are stale. */
+static void for_each_page(struct vma *v, u64 start, u64 end,
+			  bool (*fn)(struct pt_cursor *c, struct pte e, struct page *p))
+{
+	struct tlb_gather g;
+	u64 addr = start;
+
+	gather_init(&g, v->mm, false);
+	while (addr < end) {
+		struct pt_cursor c;
+
+		pt_find(&c, v->mm, addr);
+		if (c.level > 1) {
+			addr = quire_round_down(addr, pt_span(c.level)) + pt_span(c.level);
+			continue;
+		}
+		pt_lock(&c);
+		do {
+			struct pte e = pt_get(&c);
+
+			addr = c.addr + QUIRE_PAGE_SIZE;
+			if (pte_present(e) && !(e.v & PTE_SPECIAL) &&
+			    fn(&c, e, pfn_page(pte_pfn(e))))
+				gather_range(&g, c.addr, addr);
+		} while (addr < end && pt_next(&c));
+		pt_unlock(&c);
+	}
+	gather_flush(&g);
+}
+
+static bool free_page_lazily(struct pt_cursor *c, struct pte e, struct page *p)
+{
+	if (!page_test(p, PG_ANON) || __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
+		return false;
+	if (page_test(p, PG_DIRTY))
+		page_clear(p, PG_DIRTY);
+	page_clear(p, PG_REFERENCED);
+	if (!(e.v & (PTE_A | PTE_D)))
+		return false;
+	pt_modify(c, PTE_A | PTE_D, 0);
+	return true;
+}
+
+static bool make_page_cold(struct pt_cursor *c, struct pte e, struct page *p)
+{
+	if (__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
+		return false;
+	page_clear(p, PG_REFERENCED);
+	if (!(e.v & PTE_A))
+		return false;
+	pt_modify(c, PTE_A, 0);
+	return true;
+}
+
+static int advise_free(struct vma *v, u64 start, u64 end)
+{
+	if (!vma_anonymous(v) || (v->flags & VM_LOCKED))
+		return -EINVAL;
+	for_each_page(v, start, end, free_page_lazily);
+	return 0;
+}
+
+static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
+{
+	struct tlb_gather g;
+
+	if (v->flags & (VM_LOCKED | VM_SPECIAL))
+		return -EINVAL;
+	for_each_page(v, start, end, make_page_cold);
+	if (!out || !v->mapping)
+		return 0;
+	/* Private copies have nowhere to go without swap; the file's own pages do. */
+	gather_init(&g, v->mm, false);
+	zap_range(&g, v, start, end, false);
+	gather_flush(&g);
+	if (!v->mapping->swapbacked)
+		quire_cache_drop(v->mapping, vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT,
+				 (vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT) + (end - start));
+	return 0;
+}
+
+static int advise_willneed(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+{
+	struct quire_file *f = v->file;
+	u64 pgoff = vma_pgoff_of(v, start);
+
+	if (!f || v->mapping->swapbacked)
+		return 0;
+	f->ops->get(f);
+	read_unlock(&mm->mmap_lock);
+	quire_cache_readahead(f->mapping, pgoff, (end - start) >> QUIRE_PAGE_SHIFT);
+	f->ops->put(f);
+	read_lock(&mm->mmap_lock);
+	return 0;
+}
+
+/* Punch a hole into the file behind a shared mapping. */
+static int advise_remove(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+{
+	struct quire_file *f = v->file;
+	u64 pos = vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT;
+	int err;
+
+	if ((v->flags & VM_LOCKED) || !f)
+		return -EINVAL;
+	if ((v->flags & (VM_SHARED | VM_WRITE)) != (VM_SHARED | VM_WRITE))
+		return -EACCES;
+	if (!v->mapping->swapbacked)
+		return -EOPNOTSUPP;
+	f->ops->get(f);
+	read_unlock(&mm->mmap_lock);
+	err = quire_cache_punch(f->mapping, pos, pos + (end - start));
+	f->ops->put(f);
+	read_lock(&mm->mmap_lock);
+	return err;
+}
+
+/* ---- populate -------------------------------------------------------------------------- */
+
+static int advise_populate(struct quire_mm *mm, u64 start, u64 end, bool write)
+{
+	while (start < end) {
+		u64 need = write ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC, to = end;
+		int err = 0;
+
+		read_lock(&mm->mmap_lock);
+		struct vma *v = vma_find(&mm->index, start);
+		if (!v || v->start > start)
+			err = -ENOMEM;
+		else if ((v->flags & VM_SPECIAL) || !(v->flags & need))
+			err = -EINVAL;
+		else
+			to = quire_min(end, v->end);
+		read_unlock(&mm->mmap_lock);
+		if (!err)
+			err = populate_range(mm, start, to, write);
+		if (err)
+			return err;
+		start = to;
+	}
+	return 0;
+}
+
+/* ---- memory failure, on purpose ------------------------------------------------------- */
+
+/* Retire the frame at addr; its owner meets SIGBUS there. */
+static int poison_page(struct quire_mm *mm, u64 addr)
+{
+	struct pt_cursor c;
+	struct tlb_gather g;
+	struct vma *v;
+	int err = -EBUSY;
+
+	read_lock(&mm->mmap_lock);
+	v = vma_find(&mm->index, addr);
+	if (!v || v->start > addr) {
+		read_unlock(&mm->mmap_lock);
+		return -ENOMEM;
+	}
+	gather_init(&g, mm, false);
+	pt_find(&c, mm, addr);
+	if (c.level == 1) {
+		pt_lock(&c);
+		struct pte e = pt_get(&c);
+		/* A page of a file may be mapped by others, who'd have to be told. */
+		if (pte_present(e) && !(e.v & PTE_SPECIAL) &&
+		    page_test(pfn_page(pte_pfn(e)), PG_ANON)) {
+			struct page *p = pfn_page(pte_pfn(e));
+
+			(void)page_retire(p);
+			pt_set(&c, pte_make_kind(PTE_KIND_POISON, pte_pfn(e).n));
+			rmap_remove(p, v);
+			gather_range(&g, addr, addr + QUIRE_PAGE_SIZE);
+			gather_page(&g, p);
+			err = 0;
+		}
+		pt_unlock(&c);
+	}
+	gather_flush(&g);
+	read_unlock(&mm->mmap_lock);
+	return err;
+}
+
+static int advise_poison(struct quire_mm *mm, u64 start, u64 end)
+{
+	int err = 0;
+
+	if (!mm->limits.admin)
+		return -EPERM;
+	for (; !err && start < end; start += QUIRE_PAGE_SIZE) {
+		err = populate_range(mm, start, start + QUIRE_PAGE_SIZE, true);
+		if (!err)
+			err = poison_page(mm, start);
+	}
+	return err;
+}
+
+/* ---- the call ------------------------------------------------------------------------ */
+
+static bool known(int advice)
+{
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+	case MADV_FREE:
+	case MADV_REMOVE:
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_DONTDUMP:
+	case MADV_DODUMP:
+	case MADV_WIPEONFORK:
+	case MADV_KEEPONFORK:
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+	case MADV_HWPOISON:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Does it leave all VMAs as they are? */
+static bool reads_only(int advice)
+{
+	switch (advice) {
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+	case MADV_FREE:
+	case MADV_REMOVE:
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int advise_vma(struct quire_mm *mm, struct vma *v, u64 start, u64 end, int advice)
+{
+	switch (advice) {
+	case MADV_WILLNEED:
+		return advise_willneed(mm, v, start, end);
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+		return advise_dontneed(v, start, end, advice);
+	case MADV_FREE:
+		return advise_free(v, start, end);
+	case MADV_REMOVE:
+		return advise_remove(mm, v, start, end);
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+		return advise_cold(v, start, end, advice == MADV_PAGEOUT);
+	default:
+		return advise_flags(v, start, end, advice);
+	}
+}
+
+static int advise_range(struct quire_mm *mm, u64 start, u64 end, int advice)
+{
+	int unmapped = 0;
+
+	while (start < end) {
+		struct vma *v = vma_find(&mm->index, start);
+		u64 to;
+		int err;
+
+		if (!v)
+			return -ENOMEM;
+		if (v->start > start) {
+			unmapped = -ENOMEM;
+			start = v->start;
+			if (start >= end)
+				break;
+		}
+		to = quire_min(end, v->end);
+		err = advise_vma(mm, v, start, to, advice);
+		if (err)
+			return err;
+		start = to;
+	}
+	return unmapped;
+}
+
+s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice)
+{
+	u64 end;
+	int err;
+
+	if (!known(advice) || (addr & ~QUIRE_PAGE_MASK))
+		return -EINVAL;
+	end = addr + quire_round_up(len, QUIRE_PAGE_SIZE);
+	if ((len && end == addr) || end < addr)
+		return -EINVAL;
+	if (end == addr)
+		return 0;
+	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
+		return advise_populate(mm, addr, end, advice == MADV_POPULATE_WRITE);
+	if (advice == MADV_HWPOISON)
+		return advise_poison(mm, addr, end);
+	if (reads_only(advice)) {
+		read_lock(&mm->mmap_lock);
+		err = advise_range(mm, addr, end, advice);
+		read_unlock(&mm->mmap_lock);
+	} else {
+		write_lock(&mm->mmap_lock);
+		err = advise_range(mm, addr, end, advice);
+		write_unlock(&mm->mmap_lock);
+	}
+	return err;
+}
