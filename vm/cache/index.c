@@ -331,6 +331,12 @@ static void clear_marks_locked(struct cache_node *n, unsigned i)
 	}
 }
 
+/* The counts change under the lock, and are read without. */
+static void count_add(u64 *count, s64 n)
+{
+	__atomic_store_n(count, *count + (u64)n, __ATOMIC_RELAXED);
+}
+
 static bool clear_dirty_locked(struct quire_mapping *m, struct page *p)
 {
 	struct cache_node *n;
@@ -340,7 +346,7 @@ static bool clear_dirty_locked(struct quire_mapping *m, struct page *p)
 	if (m->ops->write_pages) {
 		n = leaf_of(m, p->index);
 		clear_marks_locked(n, slot_of(n, p->index));
-		m->nr_dirty--;
+		count_add(&m->nr_dirty, -1);
 		page_count_add(COUNT_DIRTY, -1);
 	}
 	return true;
@@ -354,7 +360,7 @@ static void delete_locked(struct quire_mapping *m, struct page *p)
 	REQUIRE(n->slot[i] == p);
 	clear_dirty_locked(m, p);
 	__atomic_store_n(&n->slot[i], (void *)NULL, __ATOMIC_RELEASE);
-	m->nr_pages--;
+	count_add(&m->nr_pages, -1);
 	page_count_add(m->swapbacked ? COUNT_SHMEM : COUNT_FILE, -1);
 	while (--n->count == 0) {
 		parent = n->parent;
@@ -414,7 +420,7 @@ int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gf
 			page_set(p, PG_SWAPBACKED);
 		quire_page_get(p);
 		insert_locked(m, p, pgoff, &s);
-		m->nr_pages++;
+		count_add(&m->nr_pages, 1);
 		page_count_add(m->swapbacked ? COUNT_SHMEM : COUNT_FILE, 1);
 	}
 	spin_unlock(&m->lock);
@@ -466,7 +472,7 @@ void cache_mark_dirty(struct page *p)
 	spin_lock(&m->lock);
 	if (p->mapping == m && !page_set(p, PG_DIRTY) && m->ops->write_pages) {
 		set_marks_locked(m, p->index);
-		m->nr_dirty++;
+		count_add(&m->nr_dirty, 1);
 		page_count_add(COUNT_DIRTY, 1);
 	}
 	spin_unlock(&m->lock);

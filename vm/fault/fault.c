@@ -124,8 +124,8 @@ static bool find_fast(struct fault *f)
 
 	quire_rcu_read_lock();
 	v = vma_find(&f->mm->index, f->addr);
-	if (quire_likely(v && v->start <= f->addr && vma_read_trylock(v))) {
-		/* Its bounds may have moved between finding and locking. */
+	if (quire_likely(v && vma_read_trylock(v))) {
+		/* Its bounds mean something only now that they can't move. */
 		if (quire_likely(v->start <= f->addr && f->addr < v->end)) {
 			quire_rcu_read_unlock();
 			f->vma = v;

@@ -19,7 +19,7 @@ static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
 
 	quire_rcu_read_lock();
 	v = vma_find(&mm->index, addr);
-	if (v && v->start <= addr && vma_read_trylock(v)) {
+	if (v && vma_read_trylock(v)) {
 		if (v->start <= addr && addr < v->end) {
 			end = quire_min(end, v->end);
 			pt_find(&c, mm, addr);

@@ -108,7 +108,8 @@ void lru_add_fresh(struct page *p)
 	cpu = quire_host_cpu();
 	l = percpu_at(lrus, cpu);
 	spin_lock(&l->lock);
-	p->flags |= (u64)cpu << PAGE_LRU_CPU_SHIFT | 1UL << PG_LRU;
+	__atomic_store_n(&p->flags, p->flags | (u64)cpu << PAGE_LRU_CPU_SHIFT | 1UL << PG_LRU,
+			 __ATOMIC_RELAXED);
 	link_locked(l, p, list_of_flags(p->flags));
 	spin_unlock(&l->lock);
 	quire_host_preempt_enable();

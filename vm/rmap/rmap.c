@@ -36,8 +36,11 @@ void rmap_add_anon(struct page *p, struct vma *v, u64 addr, bool fresh)
 		p->anon_vma = v->anon_vma;
 		p->index = vma_pgoff_of(v, addr);
 		p->mapcount = 1;
-		/* Nobody sees the page before the entry is there: a plain store will do. */
-		p->flags |= 1UL << PG_ANON | 1UL << PG_SWAPBACKED | 1UL << PG_UPTODATE;
+		/* Nobody changes its flags before the entry is there: no atomic addition. */
+		__atomic_store_n(&p->flags,
+				 p->flags | 1UL << PG_ANON | 1UL << PG_SWAPBACKED |
+				     1UL << PG_UPTODATE,
+				 __ATOMIC_RELAXED);
 	} else {
 		__atomic_add_fetch(&p->mapcount, 1, __ATOMIC_RELAXED);
 	}
@@ -89,6 +92,13 @@ static struct anon_vma *page_anon_vma_get(struct page *p)
 	}
 	quire_rcu_read_unlock();
 	return av;
+}
+
+/* Flags change under locks that a walk doesn't have; each bit that is asked for is right
+ * as of some moment of the walk. */
+static u64 flags_of(const struct vma *v)
+{
+	return __atomic_load_n(&v->flags, __ATOMIC_RELAXED);
 }
 
 static u64 address_in(const struct vma *v, u64 pgoff)
@@ -197,9 +207,9 @@ static NO_TSA bool referenced_one(struct page *p, struct vma *v, u64 addr, void 
 		return true;
 	/* No flush: a stale translation only hides a later use from us, and
 	 * costs at worst that a warm page is taken for a cold one. */
-	if ((pt_modify(&c, PTE_A, 0).v & PTE_A) && !(v->flags & VM_SEQ_READ)) {
+	if ((pt_modify(&c, PTE_A, 0).v & PTE_A) && !(flags_of(v) & VM_SEQ_READ)) {
 		r->count++;
-		r->exec |= (v->flags & VM_EXEC) != 0;
+		r->exec |= (flags_of(v) & VM_EXEC) != 0;
 	}
 	pt_unlock(&c);
 	return true;
@@ -233,7 +243,7 @@ static NO_TSA bool unmap_one(struct page *p, struct vma *v, u64 addr, void *arg)
 	struct pte old;
 
 	(void)arg;
-	if (v->flags & VM_LOCKED)
+	if (flags_of(v) & VM_LOCKED)
 		return false;
 	if (!lock_entry(&c, p, v, addr))
 		return true;
@@ -277,7 +287,7 @@ static NO_TSA bool mkclean_one(struct page *p, struct vma *v, u64 addr, void *ar
 	struct pt_cursor c;
 	struct pte old;
 
-	if (!(v->flags & VM_SHARED) || !lock_entry(&c, p, v, addr))
+	if (!(flags_of(v) & VM_SHARED) || !lock_entry(&c, p, v, addr))
 		return true;
 	old = pt_get(&c);
 	if (old.v & (PTE_W | PTE_D)) {
