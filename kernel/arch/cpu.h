@@ -175,12 +175,6 @@ static inline void write_cr3(u64 v)
  */
 void irq_register(unsigned gsi, void (*fn)(void *arg), void *arg);
 
-/* Device registers at phys, mapped uncached for good (virtio, I/O APIC). */
-volatile void *mmio_map(u64 phys, u64 len);
-/* acpi.c.  The table with this signature in view ("APIC", "FACP", ...; "DSDT" by way of the
- * FADT), checked to be all in memory; or null. */
-const void *acpi_table(const char *signature);
-
 /* time.c.  Monotonic nanoseconds since boot; wall clock = that + wall_offset_ns. */
 u64 time_ns(void);
 extern u64 wall_offset_ns;

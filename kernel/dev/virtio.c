@@ -20,9 +20,8 @@
 #include <quire/string.h>
 
 #include "../arch/cpu.h"
+#include "../boot/boot.h"
 
-#define WINDOW_BASE 0xfeb00000UL /* QEMU's microvm */
-#define WINDOW_SIZE 512
 #define WINDOWS 24
 #define QUEUES_MAX 2
 #define QUEUE_SIZE_MAX 128
@@ -93,7 +92,7 @@ struct virtq {
 struct virtio_dev {
 	volatile u8 *regs;
 	u32 id, version;
-	int gsi; /* < 0: none is known, polled only */
+	unsigned gsi;
 	struct virtq *queues[QUEUES_MAX];
 };
 
@@ -110,58 +109,30 @@ static void reg_write(struct virtio_dev *d, unsigned r, u32 v)
 	*(volatile u32 *)(d->regs + r) = v;
 }
 
-/* The physical address of kernel memory. */
+/* The physical address of kernel memory; lazily mapped areas have none that lasts. */
 static u64 phys_of(const void *p)
 {
-	u64 a = (u64)p;
-
-	if (a >= KERNEL_IMAGE_BASE)
-		return a - KERNEL_IMAGE_BASE;
-	REQUIRE(a >= KERNEL_VIEW_BASE && a < KERNEL_AREA_START);
-	return a - KERNEL_VIEW_BASE;
+	REQUIRE((u64)p < KERNEL_AREA_START || (u64)p >= KERNEL_IMAGE_BASE);
+	return view_phys(p);
 }
 
 /* ---- finding devices ---------------------------------------------------------------- */
 
-/*
- * The interrupt of the window at base: each device of the DSDT has a resource
- * template with a fixed memory range (tag 0x86) followed by an interrupt
- * (tag 0x89).  Those byte patterns are looked for; the rest of AML isn't needed.
- */
-static int gsi_from_dsdt(const u8 *t, u32 base)
-{
-	u32 len, at, gsi;
-
-	if (!t)
-		return -1;
-	memcpy(&len, t + 4, 4);
-	for (u32 i = 36; i + 21 <= len; i++) {
-		if (t[i] != 0x86 || t[i + 1] != 9 || t[i + 2] != 0)
-			continue;
-		memcpy(&at, t + i + 4, 4);
-		if (at != base || t[i + 12] != 0x89 || t[i + 16] != 1)
-			continue;
-		memcpy(&gsi, t + i + 17, 4);
-		return (int)gsi;
-	}
-	return -1;
-}
-
 void virtio_probe(void)
 {
-	const u8 *dsdt = acpi_table("DSDT");
-	volatile u8 *regs = mmio_map(WINDOW_BASE, WINDOWS * WINDOW_SIZE);
+	struct virtio_dev probe = {0};
+	unsigned gsi;
+	u64 phys;
 
-	for (unsigned w = 0; w < WINDOWS; w++) {
-		struct virtio_dev probe = {.regs = regs + w * WINDOW_SIZE};
-
+	for (unsigned w = 0; ndevices < WINDOWS && boot_virtio_window(w, &phys, &gsi); w++) {
+		probe.regs = phys_view(phys);
+		probe.gsi = gsi;
 		if (reg_read(&probe, REG_MAGIC) != VIRTIO_MAGIC)
 			continue;
 		probe.version = reg_read(&probe, REG_VERSION);
 		probe.id = reg_read(&probe, REG_DEVICE_ID);
 		if (!probe.id || probe.version < 1 || probe.version > 2)
 			continue;
-		probe.gsi = gsi_from_dsdt(dsdt, (u32)(WINDOW_BASE + w * WINDOW_SIZE));
 		devices[ndevices] = quire_kmalloc(sizeof(probe), GFP_KERNEL);
 		if (!devices[ndevices])
 			return;
@@ -288,8 +259,7 @@ int virtio_start(struct virtio_dev *d, u64 features, unsigned nqueues)
 		if (err)
 			return err;
 	}
-	if (d->gsi >= 0)
-		irq_register((unsigned)d->gsi, interrupt, d);
+	irq_register(d->gsi, interrupt, d);
 	reg_write(d, REG_STATUS, status | STATUS_OK);
 	return 0;
 }
@@ -449,7 +419,7 @@ void virtio_poll_until(struct virtq *q, const u32 *key)
 
 void virtio_wait(struct virtq *q, struct virtio_req *r)
 {
-	if (deterministic || q->dev->gsi < 0)
+	if (deterministic)
 		virtio_poll_until(q, &r->done);
 	else
 		while (!__atomic_load_n(&r->done, __ATOMIC_ACQUIRE))
@@ -466,7 +436,7 @@ void virtio_call(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs,
 
 		if (!virtio_submit(q, r, bufs, out, in))
 			break;
-		if (deterministic || q->dev->gsi < 0)
+		if (deterministic)
 			virtio_poll(q);
 		else
 			quire_host_wait(&q->room, room);

@@ -329,6 +329,10 @@ struct inode *inode_new(struct fs *fs, u32 mode);
 void inode_init(struct inode *i, struct fs *fs, u32 mode); /* the same on allocated memory */
 void inode_get(struct inode *i);
 void inode_put(struct inode *i);
+static inline u64 i_size(const struct inode *i)
+{
+	return __atomic_load_n(&i->size, __ATOMIC_ACQUIRE);
+}
 /* 0 or -EACCES; mask: 4 read, 2 write, 1 execute; with fsuid, groups and capabilities. */
 int inode_permission(struct inode *i, unsigned mask);
 void inode_touch(struct inode *i, u32 mask); /* ATTR_ATIME.. to now */

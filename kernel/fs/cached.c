@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regular files on the page cache: reading, writing, seeking, space, syncing.
+ * Every file system's regular files use these operations.
+ *
+ * Locking: a writer holds inode->lock, which makes appending and the size right; a
+ * reader takes nothing.  User memory may fault in the middle: mmap_lock ranks below.
+ */
+#include <quire/assert.h>
+#include <quire/string.h>
+
+#include "dcache.h"
+
+#define RLIMIT_FSIZE 1
+#define SIGXFSZ 25
+#define FILE_MAX 0x7fffffffffffffffUL
+#define F_SEAL_GROW 0x4u
+#define F_SEAL_WRITE 0x8u
+#define F_SEAL_FUTURE_WRITE 0x10u
+enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH = 2, FALLOC_ZERO = 16 };
+enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
+
+static size_t copy_out(void *arg, void *p, size_t n)
+{
+	return iter_copy_to(arg, p, n);
+}
+
+static size_t copy_in(void *arg, void *p, size_t n)
+{
+	return iter_copy_from(arg, p, n);
+}
+
+static size_t copy_zeros(void *arg, void *p, size_t n)
+{
+	(void)arg;
+	memset(p, 0, n);
+	return n;
+}
+
+static bool has_store(struct inode *i)
+{
+	return i->mapping.ops->read_pages != NULL;
+}
+
+static s64 cached_read(struct file *f, struct iter *it, u64 *pos)
+{
+	s64 n;
+
+	if (*pos >= i_size(f->inode) || !it->left)
+		return 0;
+	n = quire_cache_read(&f->inode->mapping, &f->vm, *pos, it->left, copy_out, it);
+	if (n > 0)
+		*pos += (u64)n;
+	return n;
+}
+
+/* How much of n bytes at pos may be written: the limits of files.  > 0 or -errno. */
+static s64 write_limit(struct inode *i, u64 pos, u64 n)
+{
+	u64 limit = current()->process ? current()->process->rlim[RLIMIT_FSIZE].cur : ~0UL;
+
+	if ((i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ||
+	    ((i->seals & F_SEAL_GROW) && pos + n > i->size))
+		return -EPERM;
+	if (pos >= limit) {
+		struct siginfo info = {.si_signo = SIGXFSZ};
+
+		send_signal_task(current(), SIGXFSZ, &info);
+		return -EFBIG;
+	}
+	if (pos >= FILE_MAX)
+		return -EFBIG;
+	n = quire_min(n, quire_min(limit, FILE_MAX) - pos);
+	return (s64)n;
+}
+
+/* Writing takes set-user-ID and set-group-ID away from a file. */
+static void drop_privilege_bits(struct inode *i)
+{
+	u32 drop = 04000 | (i->mode & 010 ? 02000 : 0);
+	struct attr a = {.mask = ATTR_MODE};
+
+	if (!(i->mode & drop) || capable(CAP_FSETID))
+		return;
+	a.mode = i->mode & ~drop;
+	if (i->ops && i->ops->setattr)
+		i->ops->setattr(i, &a);
+}
+
+static void grow_to(struct inode *i, u64 end)
+{
+	if (end > i->size)
+		__atomic_store_n(&i->size, end, __ATOMIC_RELEASE);
+}
+
+static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *pos)
+{
+	s64 n;
+
+	if (f->flags & O_APPEND)
+		*pos = i->size;
+	n = write_limit(i, *pos, it->left);
+	if (n <= 0)
+		return n;
+	drop_privilege_bits(i);
+	n = quire_cache_write(&i->mapping, *pos, (size_t)n, copy_in, it);
+	if (n <= 0)
+		return n == -ENOMEM ? -ENOSPC : n;
+	grow_to(i, *pos + (u64)n);
+	inode_touch(i, ATTR_MTIME | ATTR_CTIME);
+	if (i->mapping.ops->write_pages) {
+		int err = quire_cache_flush(&i->mapping, *pos & QUIRE_PAGE_MASK,
+					    quire_round_up(*pos + (u64)n, QUIRE_PAGE_SIZE));
+
+		if (err)
+			return err;
+	}
+	*pos += (u64)n;
+	return n;
+}
+
+static s64 cached_write(struct file *f, struct iter *it, u64 *pos)
+{
+	struct inode *i = f->inode;
+	s64 n;
+
+	if (!it->left)
+		return 0;
+	mutex_lock(&i->lock);
+	n = write_locked(f, i, it, pos);
+	mutex_unlock(&i->lock);
+	return n;
+}
+
+static s64 seek_content(struct inode *i, u64 off, bool data)
+{
+	u64 size = i_size(i), at = off;
+
+	if (off >= size)
+		return -ENXIO;
+	if (has_store(i))
+		return (s64)(data ? off : size);
+	at = quire_cache_seek(&i->mapping, off, data);
+	if (at >= size)
+		return data ? -ENXIO : (s64)size;
+	return (s64)at;
+}
+
+static s64 cached_seek(struct file *f, s64 off, int whence)
+{
+	struct inode *i = f->inode;
+	s64 base = 0;
+
+	switch (whence) {
+	case SEEK_SET:
+		break;
+	case SEEK_CUR:
+		base = (s64)f->pos;
+		break;
+	case SEEK_END:
+		if (i->ops && i->ops->refresh)
+			i->ops->refresh(i);
+		base = (s64)i_size(i);
+		break;
+	case SEEK_DATA:
+	case SEEK_HOLE:
+		if (off < 0)
+			return -ENXIO;
+		off = seek_content(i, (u64)off, whence == SEEK_DATA);
+		if (off < 0)
+			return off;
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (__builtin_add_overflow(base, off, &off))
+		return -EOVERFLOW;
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+
+/* Zero [off, end).  Where a store is below, dropping pages would bring its bytes back. */
+static s64 clear_range(struct inode *i, u64 off, u64 end)
+{
+	s64 n;
+
+	if (!has_store(i))
+		return quire_cache_punch(&i->mapping, off, end);
+	while (off < end) {
+		n = quire_cache_write(&i->mapping, off, (size_t)quire_min(end - off, 1UL << 20),
+				      copy_zeros, NULL);
+		if (n <= 0)
+			return n == -ENOMEM || n == 0 ? -ENOSPC : n;
+		off += (u64)n;
+	}
+	return 0;
+}
+
+static s64 set_larger(struct inode *i, u64 end)
+{
+	struct attr a = {.mask = ATTR_SIZE, .size = end};
+	s64 r = write_limit(i, end - 1, 1);
+
+	if (r < 0)
+		return r;
+	return i->ops && i->ops->setattr ? i->ops->setattr(i, &a) : -EOPNOTSUPP;
+}
+
+static s64 fallocate_locked(struct inode *i, int mode, u64 off, u64 end)
+{
+	u64 inside = quire_min(end, i->size);
+	s64 r = 0;
+
+	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) &&
+	    (mode & (FALLOC_PUNCH | FALLOC_ZERO)))
+		return -EPERM;
+	if ((i->seals & F_SEAL_GROW) && end > i->size && !(mode & FALLOC_KEEP_SIZE))
+		return -EPERM;
+	if ((mode & (FALLOC_PUNCH | FALLOC_ZERO)) && off < inside)
+		r = clear_range(i, off, inside);
+	if (!r && !(mode & FALLOC_PUNCH) && !has_store(i)) {
+		r = quire_cache_fill(&i->mapping, off, end);
+		if (r == -ENOMEM)
+			r = -ENOSPC;
+	}
+	if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size)
+		r = set_larger(i, end);
+	if (!r)
+		inode_touch(i, ATTR_MTIME | ATTR_CTIME);
+	return r;
+}
+
+static s64 cached_fallocate(struct file *f, int mode, u64 off, u64 len)
+{
+	struct inode *i = f->inode;
+	s64 r;
+
+	if (mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH | FALLOC_ZERO))
+		return -EOPNOTSUPP;
+	if ((mode & FALLOC_PUNCH) && (mode & FALLOC_ZERO || !(mode & FALLOC_KEEP_SIZE)))
+		return -EOPNOTSUPP;
+	mutex_lock(&i->lock);
+	r = fallocate_locked(i, mode, off, off + len);
+	mutex_unlock(&i->lock);
+	return r;
+}
+
+static int cached_fsync(struct file *f, bool data_only)
+{
+	struct inode *i = f->inode;
+	int err = 0;
+
+	if (i->mapping.ops->write_pages)
+		err = quire_cache_flush(&i->mapping, 0, ~0UL & QUIRE_PAGE_MASK);
+	if (!err && i->fs && i->fs->fsync)
+		err = i->fs->fsync(i, data_only);
+	return err;
+}
+
+/* The last close or unmapping: what a shared mapping dirtied goes to the store. */
+static void cached_release(struct file *f)
+{
+	struct inode *i = f->inode;
+
+	if (i->mapping.ops->write_pages && i->mapping.nr_dirty)
+		quire_cache_flush(&i->mapping, 0, ~0UL & QUIRE_PAGE_MASK);
+}
+
+const struct file_ops cached_file_ops = {
+    .read = cached_read,
+    .write = cached_write,
+    .seek = cached_seek,
+    .fallocate = cached_fallocate,
+    .fsync = cached_fsync,
+    .release = cached_release,
+};
