@@ -156,7 +156,11 @@ static enum quire_outcome grow_stack(struct fault *f)
 		o = refuse(f, CAUSE_NO_REGION, QUIRE_SEGV_MAPERR);
 	} else if (v->start > f->addr) {
 		start = v->start;
-		if (vma_expand_down(v, f->addr))
+		int err = vma_expand_down(v, f->addr);
+
+		if (err == -EAGAIN)
+			o = fault_no_memory(f);
+		else if (err)
 			o = refuse(f, CAUSE_STACK_LIMIT, QUIRE_SEGV_MAPERR);
 		else
 			f->rec->grown += (u32)((start - f->addr) >> QUIRE_PAGE_SHIFT);

@@ -45,7 +45,7 @@ int vma_expand_down(struct vma *v, u64 new_start)
 	if (vma_edit_reserve(&e, &mm->index, CHANGE_OPS)) {
 		if (v->flags & VM_ACCOUNT)
 			mm_uncommit(pages);
-		return -ENOMEM;
+		return -EAGAIN;
 	}
 	change_commit(&c, &e);
 	vma_edit_done(&e);

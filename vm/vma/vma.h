@@ -205,7 +205,8 @@ void vma_rmap_unlink(struct vma *v);
  */
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out);
 /* A stack grows: v->start moves down to new_start.  mmap_lock held for writing.  Checks
- * RLIMIT_STACK, RLIMIT_AS, the guard gap, the lock limit.  0 or -ENOMEM. */
+ * RLIMIT_STACK, RLIMIT_AS, the guard gap, the lock limit: 0 or -ENOMEM; -EAGAIN: no frame
+ * for the index. */
 int vma_expand_down(struct vma *v, u64 new_start);
 
 #endif
