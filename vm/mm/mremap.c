@@ -202,16 +202,19 @@ static s64 move_vma(struct move *m, struct vma *v)
 
 	if (m->mm->map_count + 3 >= quire_sysctl.max_map_count)
 		return -ENOMEM;
+	/* From here on no fault gives v pages or an anon_vma. */
+	vma_write_lock(v);
 	err = plan_make(m, v, &p);
-	if (err)
+	if (err) {
+		vma_write_unlock(v);
 		return err;
+	}
 	if (p.own) {
 		p.own->start = p.shape.start;
 		p.own->end = p.shape.end;
 		p.own->pgoff = p.shape.pgoff;
 		p.own->flags = p.shape.flags;
 	}
-	vma_write_lock(v);
 	new = vma_place_commit(&p.edit, &p.place, &p.shape, p.own);
 	if (p.own)
 		anon_vma_join(new, v);
@@ -324,7 +327,6 @@ static int grow_in_place(struct move *m, struct vma *v)
 	    .flags = v->flags,
 	    .pgoff = vma_pgoff_of(v, v->end),
 	    .file = v->file,
-	    .anon_vma = v->anon_vma,
 	    .forked = v->forked,
 	    .name = v->name,
 	};
@@ -334,10 +336,13 @@ static int grow_in_place(struct move *m, struct vma *v)
 
 	if ((v->flags & VM_ACCOUNT) && mm_commit(m->mm, pages))
 		return -ENOMEM;
+	vma_write_lock(v); /* no fault gives it an anon_vma now */
+	s.anon_vma = v->anon_vma;
 	vma_place_find(m->mm, &s, &p);
 	REQUIRE(p.left == v);
 	err = vma_edit_reserve(&e, &m->mm->index, 2);
 	if (err) {
+		vma_write_unlock(v);
 		if (v->flags & VM_ACCOUNT)
 			mm_uncommit(pages);
 		return err;

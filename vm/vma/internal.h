@@ -18,6 +18,9 @@ struct vma_change {
 #define CHANGE_OPS 3 /* of an edit, for either of the two */
 /* Can't fail.  Publishes the edit, which may go on; grow stays write-locked. */
 void change_commit(struct vma_change *c, struct vma_edit *e);
+/* Write-lock two VMAs that were found to be mergeable over what is between them.  False:
+ * faults have given them different anon_vmas meanwhile; next isn't locked then. */
+bool vma_lock_bridge(struct vma *prev, struct vma *next);
 /* v, write-locked from here on, loses what lower and upper (copies of those parts of it,
  * or null) take over.  They go into the index and the rmap trees.  Doesn't publish the edit. */
 void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper);

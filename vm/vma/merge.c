@@ -28,12 +28,14 @@ static bool mergeable(const struct vma *v, const struct vma_shape *s)
 		return false;
 	if (v->file != s->file || v->name != s->name)
 		return false;
+	/* A fault may give v its anon_vma at this moment; that changes nothing here. */
+	const struct anon_vma *av = __atomic_load_n(&v->anon_vma, __ATOMIC_RELAXED);
 	/* Both or neither have private pages in the same family ... */
-	if (v->anon_vma == s->anon_vma && v->forked == s->forked)
+	if (av == s->anon_vma && v->forked == s->forked)
 		return true;
 	/* ... or only v has, and isn't a fork's child.  (The other way round Linux 6.1
 	 * does not merge, either.) */
-	return v->anon_vma && !v->forked && !s->anon_vma;
+	return av && !v->forked && !s->anon_vma;
 }
 
 bool vma_can_append(const struct vma *prev, const struct vma_shape *s)
@@ -51,8 +53,20 @@ bool vma_can_prepend(const struct vma *next, const struct vma_shape *s)
 
 bool vma_can_bridge(const struct vma *prev, const struct vma *next)
 {
-	return !prev->anon_vma || !next->anon_vma ||
-	       (prev->anon_vma == next->anon_vma && prev->forked == next->forked);
+	const struct anon_vma *a = __atomic_load_n(&prev->anon_vma, __ATOMIC_RELAXED);
+	const struct anon_vma *b = __atomic_load_n(&next->anon_vma, __ATOMIC_RELAXED);
+
+	return !a || !b || (a == b && prev->forked == next->forked);
+}
+
+bool vma_lock_bridge(struct vma *prev, struct vma *next)
+{
+	vma_write_lock(prev);
+	vma_write_lock(next);
+	if (vma_can_bridge(prev, next))
+		return true;
+	vma_write_unlock(next);
+	return false;
 }
 
 /* ---- one commit for all changes of bounds ----------------------------------------- */
@@ -232,9 +246,15 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 	c.grow = p->left ? p->left : p->right;
 	c.start = p->left ? p->left->start : s->start;
 	c.end = p->right ? p->right->end : s->end;
-	if (p->left && p->right)
-		c.gone[0] = p->right;
+	if (p->left && p->right) {
+		if (vma_lock_bridge(p->left, p->right))
+			c.gone[0] = p->right;
+		else
+			c.end = s->end;
+	}
 	change_commit(&c, e);
-	c.grow->flags |= s->flags & VM_SOFTDIRTY;
+	/* Walks from a page read flags without this VMA's lock. */
+	__atomic_store_n(&c.grow->flags, c.grow->flags | (s->flags & VM_SOFTDIRTY),
+			 __ATOMIC_RELAXED);
 	return c.grow;
 }

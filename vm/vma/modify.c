@@ -40,8 +40,12 @@ static int merge_part(struct vma *v, const struct vma_shape *s, const struct vma
 	c.end = p->right ? p->right->end : s->end;
 	if (whole) {
 		c.gone[0] = v;
-		if (p->left && p->right)
-			c.gone[1] = p->right;
+		if (p->left && p->right) {
+			if (vma_lock_bridge(p->left, p->right))
+				c.gone[1] = p->right;
+			else
+				c.end = s->end;
+		}
 	} else {
 		c.shrink = v;
 		c.shrink_start = p->left ? s->end : v->start;
@@ -86,6 +90,9 @@ no_memory:
 
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out)
 {
+	/* From here on no fault gives v an anon_vma. */
+	vma_write_lock(v);
+
 	struct vma_shape s = {
 	    .start = start,
 	    .end = end,
@@ -102,14 +109,18 @@ int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out)
 	REQUIRE(start >= v->start && start < end && end <= v->end);
 	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK));
 	find_partners(v, &s, &p);
-	if (p.left || p.right)
-		return merge_part(v, &s, &p, out);
-	if (start == v->start && end == v->end) {
-		vma_write_lock(v);
-	} else {
-		err = split_part(v, start, end);
+	if (p.left || p.right) {
+		err = merge_part(v, &s, &p, out);
 		if (err)
+			vma_write_unlock(v);
+		return err;
+	}
+	if (start != v->start || end != v->end) {
+		err = split_part(v, start, end);
+		if (err) {
+			vma_write_unlock(v);
 			return err;
+		}
 	}
 	vma_set_flags(v, flags);
 	*out = v;
