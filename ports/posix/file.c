@@ -234,9 +234,9 @@ s64 posix_file_write(struct posix_file *f, u64 pos, const void *buf, size_t n)
 	f->writing_end = pos + n;
 	store_unlock(f);
 	done = quire_cache_write(&f->map, pos, n, copy_in, &t);
+	store_lock(f);
 	if (done > 0 && pos + (u64)done > f->size)
 		__atomic_store_n(&f->size, pos + (u64)done, __ATOMIC_RELEASE);
-	store_lock(f);
 	f->writing_end = 0;
 	store_unlock(f);
 	return done;
