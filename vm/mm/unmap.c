@@ -39,7 +39,7 @@ static bool zap_present(struct tlb_gather *g, struct vma *v, struct pt_cursor *c
 		if ((e.v & PTE_A) && !page_test(p, PG_REFERENCED))
 			page_set(p, PG_REFERENCED);
 	}
-	if ((v->flags & VM_LOCKED) && page_test(p, PG_MLOCKED))
+	if ((__atomic_load_n(&v->flags, __ATOMIC_RELAXED) & VM_LOCKED) && page_test(p, PG_MLOCKED))
 		page_clear(p, PG_MLOCKED);
 	rmap_remove(p, v);
 	return gather_page(g, p);
