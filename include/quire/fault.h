@@ -115,6 +115,9 @@ bool quire_kernel_fault(u64 address, unsigned access, u64 ip, struct quire_fault
  * and on return to user mode when quire_kernel_reserve_low() says so. */
 void quire_kernel_reserve_fill(void);
 bool quire_kernel_reserve_low(void);
+/* The same without sleeping, as far as there are frames: for a scheduler, between
+ * threads that all use their stacks for the first time. */
+void quire_kernel_reserve_top_up(void);
 /* Is it a guard page of an area?  For the oops text. */
 bool quire_kernel_guard(u64 address);
 

@@ -39,8 +39,7 @@
 struct tss {
 	u32 reserved0;
 	u64 rsp[3];
-	u64 reserved1;
-	u64 ist[8]; /* 1..7 */
+	u64 ist[8]; /* 1..7; the first is reserved */
 	u64 reserved2;
 	u16 reserved3, iomap;
 } __attribute__((packed));
@@ -75,7 +74,7 @@ static inline struct arch_cpu *this_arch(void)
 void percpu_init_boot(void);                            /* CPU 0, before anything else */
 struct percpu *percpu_alloc(unsigned cpu, u32 apic_id); /* another CPU; before quire_init() */
 void percpu_load(struct percpu *p);                     /* make gs point at it */
-void percpu_init_cpu(void);                             /* GDT, TSS, IDT, SYSCALL of this CPU */
+void percpu_init_cpu(void);                            /* GDT, TSS, IDT, SYSCALL of this CPU */
 
 /* cpu.c */
 void cpu_init_boot(void); /* features, patching; then this CPU's control registers */

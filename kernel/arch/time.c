@@ -20,6 +20,7 @@ bool deterministic;
 
 static u64 base_tsc;
 static u64 ns_per_tick = 1UL << 32; /* 32.32 fixed point */
+static u64 ticks_per_ns = 1UL << 32;
 static u64 frozen_at, frozen_sum;   /* ticks */
 static u64 frozen_deadline;
 
@@ -35,7 +36,7 @@ u64 time_to_tsc(u64 ns)
 	if (deterministic)
 		return base_tsc + frozen_sum + ns;
 	/* a little late rather than early */
-	return base_tsc + (u64)(((unsigned __int128)ns << 32) / ns_per_tick) + 1;
+	return base_tsc + (u64)((unsigned __int128)ns * ticks_per_ns >> 32) + 1;
 }
 
 u64 time_user_tsc(void)
@@ -119,10 +120,10 @@ void time_init(void)
 	if (!deterministic) {
 		u64 scale = cpu_features.kvm ? kvm_ns_per_tick() : 0;
 		ns_per_tick = scale ? scale : measured_ns_per_tick();
+		ticks_per_ns = ~0UL / ns_per_tick;
 	}
 	if (clock && len >= sizeof(wall))
 		memcpy(&wall, clock, sizeof(wall));
 	wall_offset_ns = wall;
-	print_log(7, "time: %lu ticks in a second",
-		  (u64)(((unsigned __int128)1000000000 << 32) / ns_per_tick));
+	print_log(7, "time: %lu kHz", (u64)((unsigned __int128)1000000 * ticks_per_ns >> 32));
 }

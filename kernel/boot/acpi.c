@@ -24,7 +24,7 @@ struct sdt {
 	char signature[4];
 	u32 length;
 	u8 revision, checksum;
-	char oem[24];
+	char oem[26];
 } __attribute__((packed));
 
 struct madt {

@@ -17,6 +17,7 @@
  * No real-time classes; nice values only scale the slice.
  */
 #include <quire/assert.h>
+#include <quire/fault.h>
 #include <quire/page.h>
 
 #include "../arch/arch.h"
@@ -490,18 +491,24 @@ static bool others_wait(void)
 	return false;
 }
 
-static void soft_and_rcu(void)
+/* What is due at every point where this CPU holds nothing. */
+static void quiet_point(void)
 {
 	if (soft_pending())
 		soft_run();
+	/* depth 1, or enabling preemption in there would come back here for the flag */
+	__asm__ volatile("incl %%gs:32" : : : "memory", "cc");
 	quire_rcu_quiescent();
+	if (quire_unlikely(quire_kernel_reserve_low()))
+		quire_kernel_reserve_top_up();
+	__asm__ volatile("decl %%gs:32" : : : "memory", "cc");
 }
 
 void schedule(void)
 {
 	ASSERT(this_cpu()->preempt == 0);
 	quire_lock_check_may_sleep();
-	soft_and_rcu();
+	quiet_point();
 	unsigned long irq = quire_host_irq_save();
 	schedule_locked(false);
 	quire_host_irq_restore(irq);
@@ -512,7 +519,7 @@ void preempt_schedule(void)
 	if (!irq_enabled())
 		return;
 	while (this_cpu()->resched && !this_cpu()->preempt) {
-		soft_and_rcu();
+		quiet_point();
 		irq_disable();
 		if (this_cpu()->resched & RESCHED_WANTED)
 			schedule_locked(true);
@@ -536,7 +543,7 @@ void sched_yield_cpu(void)
 	else
 		current()->slice_end = time_ns() + (u64)slice_of(current());
 	quire_host_irq_restore(irq);
-	soft_and_rcu();
+	quiet_point();
 }
 
 _Noreturn void schedule_exit(void)
@@ -606,7 +613,7 @@ _Noreturn void sched_idle(void)
 	quire_rcu_idle(false);
 	for (;;) {
 		irq_disable();
-		soft_and_rcu();
+		quiet_point();
 		if (this_cpu()->resched || rq->nr || others_wait()) {
 			schedule_locked(false);
 			irq_enable();

@@ -99,7 +99,7 @@ struct task {
 	u32 exit_code; /* wait status, when exiting */
 	u32 exiting;
 	u64 min_flt, maj_flt;
-	void *restart; /* proc/: restart_syscall state */
+	void *restart; /* restart_syscall(2) calls it: long (*)(struct task *) */
 	u64 restart_data[6];
 	s32 oom_score_adj_unused;
 	u32 pdeath_signal;

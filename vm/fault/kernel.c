@@ -259,10 +259,10 @@ bool quire_kernel_reserve_low(void)
 	return low;
 }
 
-void quire_kernel_reserve_fill(void)
+static void fill(unsigned gfp)
 {
 	for (;;) {
-		struct page *p = quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
+		struct page *p = quire_page_alloc(0, gfp | GFP_ZERO);
 		unsigned long irq;
 		struct reserve *r;
 		bool kept, full;
@@ -282,6 +282,16 @@ void quire_kernel_reserve_fill(void)
 		if (full)
 			return;
 	}
+}
+
+void quire_kernel_reserve_fill(void)
+{
+	fill(GFP_KERNEL);
+}
+
+void quire_kernel_reserve_top_up(void)
+{
+	fill(GFP_ATOMIC);
 }
 
 u64 kernel_reserve_frames(void)
