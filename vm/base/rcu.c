@@ -192,16 +192,20 @@ static void process_left(void)
 
 void quire_rcu_quiescent(void)
 {
-	quire_host_preempt_disable();
+	/* Most often there is nothing to do.  Looking with interrupts off, and not with
+	 * preemption off, since enabling that may end in a reschedule, which comes here. */
+	unsigned long off = quire_host_irq_save();
 	unsigned cpu = quire_host_cpu();
 	struct rcu_cpu *c = percpu_at(rcu_cpus, cpu);
 	bool marked = __atomic_load_n(&gp_marks, __ATOMIC_RELAXED) >> cpu & 1;
 	bool pending = __atomic_load_n(&c->pending, __ATOMIC_RELAXED);
 	u32 left = __atomic_load_n(&gp_left, __ATOMIC_RELAXED);
 	if (quire_likely(!marked && !pending && !left)) {
-		quire_host_preempt_enable();
+		quire_host_irq_restore(off);
 		return;
 	}
+	quire_host_preempt_disable();
+	quire_host_irq_restore(off);
 	if (marked) {
 		unsigned long irq = spin_lock_irq(&gp_lock);
 		gp_report(cpu);
