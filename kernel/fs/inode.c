@@ -10,6 +10,7 @@
 #include <quire/string.h>
 
 #include "dcache.h"
+#include "lock.h"
 
 static struct quire_kmem *inode_cache;
 
@@ -93,6 +94,8 @@ void inode_put(struct inode *i)
 	}
 	if (i->ops && i->ops->release)
 		i->ops->release(i);
+	if (i->flocks)
+		locks_free_inode(i);
 	if (S_ISREG(i->mode))
 		quire_mapping_destroy(&i->mapping);
 	quire_kmem_free(fs && fs->inodes ? fs->inodes : inode_cache, i);

@@ -23,7 +23,6 @@
 #include <quire/string.h>
 
 #include "../lib/string.h"
-#include "lock.h"
 
 #define TABLE_SIZE 512
 #define INO_FIRST (1UL << 36) /* numbers of files that are made here */
@@ -104,7 +103,6 @@ static void node_release(struct inode *i)
 	if (n->wfid)
 		p9_clunk(n->wfid);
 	quire_kfree(n->target);
-	locks_free_inode(i);
 }
 
 /* ---- making nodes --------------------------------------------------------------------------- */
