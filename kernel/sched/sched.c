@@ -27,7 +27,10 @@
 
 #define SLICE_NS 6000000
 #define WAKE_PREEMPT_NS 1000000 /* who has run this long gives way to a woken task */
-#define TICK_NS 10000000        /* a lone task is interrupted this often, for accounting and RCU */
+/* A task that wakes another sleeps soon itself, as a rule, so the woken one waits for it
+ * that long before another CPU is bothered: that costs more under emulation. */
+#define PUSH_NS 200000
+#define TICK_NS 10000000 /* a lone task is interrupted this often, for accounting and RCU */
 #define LOAD_PERIOD_NS 5000000000UL
 
 struct rq {
@@ -172,6 +175,15 @@ void sched_cpu_times(unsigned cpu, struct sched_times *out)
 		out->idle += now - mark;
 }
 
+/* Let an idle CPU look at what waits in this one's queue. */
+static void wake_idle_cpu(void)
+{
+	u64 idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED);
+
+	if (idle)
+		smp_send_resched((unsigned)__builtin_ctzl(idle));
+}
+
 /* First half of the timer interrupt; the timers themselves run in soft context. */
 void sched_tick(bool user)
 {
@@ -188,6 +200,8 @@ void sched_tick(bool user)
 		resched_set(RESCHED_WANTED);
 	else if (others)
 		rq->tick_at = quire_min(rq->tick_at, t->slice_end);
+	if (others)
+		wake_idle_cpu();
 	/* nothing held, nothing read: with depth 0 the interrupted code is quiescent */
 	if (!this_cpu()->preempt)
 		quire_rcu_quiescent();
@@ -228,6 +242,13 @@ static struct task *steal(unsigned cpu)
 	return NULL;
 }
 
+/* May a task woken by the running one wait for it here? */
+static bool waits_here(const struct task *t)
+{
+	return !this_arch()->in_soft && !current()->idle && !this_rq()->nr &&
+	       allowed(t, this_cpu()->cpu);
+}
+
 /* The CPU for a task that becomes runnable: where it was if that is idle, another idle
  * one, or where it was. */
 static unsigned place(const struct task *t, unsigned home)
@@ -253,12 +274,16 @@ static void notice_waiting(struct rq *rq, struct task *t)
 		resched_set(RESCHED_WANTED);
 		return;
 	}
-	/* a task that wakes another is about to sleep, as a rule; a device or timer isn't */
+	u64 now = time_ns(), look = cur->slice_end;
 	if (t->budget > SLICE_NS / 8 && list_first(&rq->queue, struct task, run) == t &&
-	    (this_arch()->in_soft || time_ns() - cur->time_mark > WAKE_PREEMPT_NS)) {
+	    (this_arch()->in_soft || now - cur->time_mark > WAKE_PREEMPT_NS)) {
 		resched_set(RESCHED_WANTED);
-	} else if (rq->tick_at > cur->slice_end) {
-		rq->tick_at = cur->slice_end;
+		return;
+	}
+	if (__atomic_load_n(&idle_cpus, __ATOMIC_RELAXED))
+		look = quire_min(look, now + PUSH_NS);
+	if (rq->tick_at > look) {
+		rq->tick_at = look;
 		sched_program_timer();
 	}
 }
@@ -302,7 +327,7 @@ bool wake_task(struct task *t, u32 state_mask)
 		if (t->on_rq) {
 			rq_unlock(rq);
 		} else {
-			unsigned target = place(t, cpu);
+			unsigned target = waits_here(t) ? this_cpu()->cpu : place(t, cpu);
 			t->on_rq = 1;
 			__atomic_store_n(&t->cpu, target, __ATOMIC_RELEASE);
 			rq_unlock(rq);
@@ -530,6 +555,7 @@ void preempt_schedule(void)
 /* The interrupted code had depth 0, so it holds no spinlock and is in no RCU section. */
 void sched_preempt_irq(void)
 {
+	quiet_point();
 	if (this_cpu()->resched & RESCHED_WANTED)
 		schedule_locked(true);
 }
@@ -548,6 +574,7 @@ void sched_yield_cpu(void)
 
 _Noreturn void schedule_exit(void)
 {
+	quiet_point();
 	irq_disable();
 	ASSERT(this_cpu()->preempt == 0);
 	schedule_locked(false);

@@ -13,6 +13,7 @@
 
 #include "../arch/arch.h"
 #include "../lib/string.h"
+#include "../proc/proc.h"
 #include "rq.h"
 
 #define STACK_SIZE (KSTACK_PAGES * QUIRE_PAGE_SIZE)
@@ -140,6 +141,7 @@ void task_put(struct task *t)
 {
 	if (__atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	proc_task_free(t);
 	unsigned long irq = spin_lock_irq(&dead_lock);
 	list_add(&dead_tasks, &t->run);
 	nr_dead++;
