@@ -24,6 +24,7 @@ struct uspace {
 	struct spinlock exe_lock;
 	u64 auxv[48]; /* as given to the program, for /proc/PID/auxv */
 	u32 auxv_words;
+	u32 membarrier; /* commands registered for; atomic */
 	bool dumpable;
 };
 struct uspace *uspace_new(void); /* null: no memory */
@@ -107,10 +108,13 @@ struct process {
 	u32 ppid;                      /* the parent's tgid; readable without a lock */
 	u32 exit_status;               /* wait status */
 	bool group_exit, zombie, stopped, continued;
-	bool stopping;    /* threads are to stop, or have */
-	bool notify_cont; /* tell the parent that it goes on */
-	u32 nr_running;   /* threads that have not exited */
-	u32 stop_count;   /* threads that still have to stop */
+	bool stopping;           /* threads are to stop, or have */
+	bool notify_cont;        /* tell the parent that it goes on */
+	u32 nr_running;          /* threads that have not exited */
+	u32 stop_count;          /* threads that still have to stop */
+	u32 stop_seq;            /* counts the stops */
+	bool stop_dequeued;      /* a stop signal is being acted on, and no SIGCONT came since */
+	struct sighand *sighand; /* its reference; guarded by siglock, null in a zombie */
 	u32 stop_signal;
 	bool stop_reported;
 	struct task *exec_task; /* this thread execs: the others end */
@@ -156,6 +160,9 @@ void proc_host_signal(int sig);
 /* CPU time used so far, the running stretch included; ns. */
 void task_cpu_times(struct task *t, u64 *user, u64 *system);
 void process_cpu_times(struct process *p, u64 *user, u64 *system);
+
+/* This machine's name, as uname(2) gives it. */
+void uname_nodename(char out[65]);
 
 /* Process groups and sessions, for terminals. */
 bool process_group_in_session(u32 pgid, u32 sid); /* some process of the group is in it */

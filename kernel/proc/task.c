@@ -77,6 +77,7 @@ u32 id_alloc_locked(void)
 void task_link_locked(struct task *t)
 {
 	struct process *p = t->process;
+	task_get(t);
 	unsigned long irq = spin_lock_irq(&p->siglock);
 	list_add_tail(&p->threads, &t->thread);
 	p->nr_threads++;
@@ -165,6 +166,7 @@ void process_put(struct process *p)
 	if (__atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	ASSERT(list_empty(&p->children));
+	timers_free(p);
 	quire_kmem_free(process_cache, p);
 }
 
@@ -421,7 +423,8 @@ bool in_group(const struct cred *c, u32 gid)
 	return false;
 }
 
-/* ---- time used -------------------------------------------------------------------------------- */
+/* ---- time used --------------------------------------------------------------------------------
+ */
 
 void task_cpu_times(struct task *t, u64 *user, u64 *system)
 {

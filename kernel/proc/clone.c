@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New threads and processes: fork, vfork, clone, clone3.
+ *
+ * A new task is built in full from the current one before anybody can see it;
+ * linking it into the tree under tree_lock is the commit, after which it only
+ * needs to be started.  What the flags ask to share gets a reference, the rest is
+ * copied.
+ */
+#include "../fs/vfs.h"
+#include "internal.h"
+#include "pidfd.h"
+
+#define CLONE_NEWTIME 0x80UL
+#define CLONE_VM 0x100UL
+#define CLONE_FS 0x200UL
+#define CLONE_FILES 0x400UL
+#define CLONE_SIGHAND 0x800UL
+#define CLONE_PIDFD 0x1000UL
+#define CLONE_VFORK 0x4000UL
+#define CLONE_PARENT 0x8000UL
+#define CLONE_THREAD 0x10000UL
+#define CLONE_NEWNS 0x20000UL
+#define CLONE_SYSVSEM 0x40000UL
+#define CLONE_SETTLS 0x80000UL
+#define CLONE_PARENT_SETTID 0x100000UL
+#define CLONE_CHILD_CLEARTID 0x200000UL
+#define CLONE_DETACHED 0x400000UL
+#define CLONE_UNTRACED 0x800000UL
+#define CLONE_CHILD_SETTID 0x1000000UL
+#define CLONE_NEWCGROUP 0x2000000UL
+#define CLONE_NEWUTS 0x4000000UL
+#define CLONE_NEWIPC 0x8000000UL
+#define CLONE_NEWUSER 0x10000000UL
+#define CLONE_NEWPID 0x20000000UL
+#define CLONE_NEWNET 0x40000000UL
+#define CLONE_IO 0x80000000UL
+#define CLONE_CLEAR_SIGHAND 0x100000000UL
+#define CLONE_INTO_CGROUP 0x200000000UL
+#define CLONE_NEW_ANY                                                                  \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
+	 CLONE_NEWPID | CLONE_NEWNET)
+
+#define MSR_FS_BASE 0xc0000100
+#define MSR_USER_GS_BASE 0xc0000102
+
+struct clone_args_k { /* Linux's struct clone_args */
+	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+	u64 set_tid, set_tid_size, cgroup;
+};
+
+static int check_flags(const struct clone_args_k *a)
+{
+	u64 f = a->flags;
+	if (f & (CLONE_NEW_ANY | CLONE_NEWTIME | CLONE_INTO_CGROUP))
+		return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+	if (((f & CLONE_THREAD) && !(f & CLONE_SIGHAND)) ||
+	    ((f & CLONE_SIGHAND) && !(f & CLONE_VM)))
+		return -EINVAL;
+	if ((f & CLONE_PIDFD) && (f & (CLONE_THREAD | CLONE_DETACHED)))
+		return -EINVAL;
+	if ((f & CLONE_SIGHAND) && (f & CLONE_CLEAR_SIGHAND))
+		return -EINVAL;
+	if ((f & CLONE_SETTLS) && a->tls >= QUIRE_USER_END)
+		return -EPERM;
+	return 0;
+}
+
+/* ---- the parts of a child -------------------------------------------------------------------- */
+
+static void copy_registers(struct task *t, const struct clone_args_k *a, const struct regs *r)
+{
+	struct regs *n = task_regs(t);
+	*n = *r;
+	n->rax = 0;
+	n->orig_rax = ~0UL;
+	if (a->stack)
+		n->rsp = a->stack + a->stack_size;
+	t->fs_base = a->flags & CLONE_SETTLS ? a->tls : rdmsr(MSR_FS_BASE);
+	t->gs_base = rdmsr(MSR_USER_GS_BASE);
+}
+
+static void copy_settings(struct task *t, const struct clone_args_k *a)
+{
+	struct task *me = current();
+	memcpy(t->comm, me->comm, sizeof(t->comm));
+	sigpending_init(&t->sig_pending);
+	list_init(&t->thread);
+	list_init(&t->hash);
+	t->nice = me->nice;
+	t->policy = me->policy;
+	t->affinity = me->affinity;
+	t->timer_slack = me->timer_slack;
+	t->sig_blocked = me->sig_blocked;
+	t->start_time = time_ns();
+	if (!(a->flags & CLONE_VM) || (a->flags & CLONE_VFORK)) {
+		t->altstack_sp = me->altstack_sp;
+		t->altstack_size = me->altstack_size;
+		t->altstack_flags = me->altstack_flags;
+	}
+	if (!(a->flags & CLONE_VM)) {
+		t->rseq = me->rseq;
+		t->rseq_len = me->rseq_len;
+		t->rseq_sig = me->rseq_sig;
+	}
+	if (a->flags & CLONE_CHILD_CLEARTID)
+		t->clear_child_tid = a->child_tid;
+	if (a->flags & CLONE_CHILD_SETTID) {
+		t->set_child_tid = a->child_tid;
+		task_flag_set(t, TASK_WORK_SETTID);
+	}
+	t->cred = me->cred;
+	cred_get(t->cred);
+}
+
+static struct sighand *child_sighand(const struct clone_args_k *a)
+{
+	struct sighand *old = current()->sighand;
+	if (a->flags & CLONE_SIGHAND) {
+		sighand_get(old);
+		return old;
+	}
+	struct sighand *s = sighand_new();
+	if (!s)
+		return NULL;
+	unsigned long irq = spin_lock_irq(&old->lock);
+	memcpy(s->action, old->action, sizeof(s->action));
+	spin_unlock_irq(&old->lock, irq);
+	if (a->flags & CLONE_CLEAR_SIGHAND)
+		for (unsigned i = 0; i < NSIG; i++)
+			if (s->action[i].handler != SIG_IGN)
+				memset(&s->action[i], 0, sizeof(s->action[i]));
+	return s;
+}
+
+static struct process *child_process(const struct clone_args_k *a)
+{
+	struct process *me = current()->process, *p = process_new();
+	if (!p)
+		return NULL;
+	p->sighand = child_sighand(a);
+	if (!p->sighand) {
+		process_put(p);
+		return NULL;
+	}
+	p->exit_signal = (u32)a->exit_signal;
+	p->personality = me->personality;
+	p->no_new_privs = me->no_new_privs;
+	p->oom_score_adj = me->oom_score_adj;
+	memcpy(p->rlim, me->rlim, sizeof(p->rlim));
+	return p;
+}
+
+static int child_memory(struct task *t, const struct clone_args_k *a)
+{
+	struct uspace *u = current()->uspace;
+	int err = 0;
+	if (a->flags & CLONE_VM) {
+		uspace_get(u);
+		t->uspace = u;
+	} else {
+		t->uspace = uspace_fork(u, &err);
+	}
+	return err;
+}
+
+static int child_files(struct task *t, const struct clone_args_k *a)
+{
+	struct task *me = current();
+	if (a->flags & CLONE_FILES) {
+		fdtable_get(me->files);
+		t->files = me->files;
+	} else if (!(t->files = fdtable_copy(me->files))) {
+		return -ENOMEM;
+	}
+	if (a->flags & CLONE_FS) {
+		__atomic_add_fetch(&me->fs->refs, 1, __ATOMIC_RELAXED);
+		t->fs = me->fs;
+	} else if (!(t->fs = fsctx_copy(me->fs))) {
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A task that never was visible. */
+static void drop_child(struct task *t)
+{
+	struct process *p = t->process;
+	if (t->files)
+		fdtable_put(t->files);
+	fsctx_put(t->fs);
+	uspace_put(t->uspace);
+	t->files = NULL;
+	t->fs = NULL;
+	t->uspace = NULL;
+	if (p && p != current()->process) {
+		sighand_put(p->sighand);
+		p->leader = NULL;
+		process_put(p);
+	}
+	__atomic_store_n(&t->state, (u32)TASK_DEAD, __ATOMIC_RELEASE);
+	task_put(t);
+}
+
+static struct task *build(const struct clone_args_k *a, const struct regs *r, int *err)
+{
+	struct task *t = task_alloc();
+	*err = -EAGAIN;
+	if (!t)
+		return NULL;
+	copy_registers(t, a, r);
+	copy_settings(t, a);
+	if (a->flags & CLONE_THREAD) {
+		t->process = current()->process;
+		process_get(t->process);
+	} else {
+		t->process = child_process(a);
+		if (!t->process)
+			goto fail;
+		t->process->leader = t;
+		process_get(t->process); /* the task's; the table has the first */
+	}
+	t->sighand = t->process->sighand;
+	if ((*err = fpu_copy(t, current())))
+		goto fail;
+	if ((*err = child_files(t, a)))
+		goto fail;
+	if ((*err = child_memory(t, a)))
+		goto fail;
+	return t;
+fail:
+	drop_child(t);
+	return NULL;
+}
+
+/* ---- the commit
+ * ---------------------------------------------------------------------------------- */
+
+static void adopt_locked(struct process *p, const struct clone_args_k *a)
+{
+	struct process *me = current()->process;
+	struct process *parent = a->flags & CLONE_PARENT ? me->parent : me;
+	if (!parent)
+		parent = init_process;
+	p->parent = parent;
+	p->ppid = parent->tgid;
+	if (a->flags & CLONE_PARENT)
+		p->exit_signal = me->exit_signal;
+	p->pgid = me->pgid;
+	p->sid = me->sid;
+	p->tty = me->tty;
+	list_add_tail(&parent->children, &p->sibling);
+	list_add_tail(&all_processes, &p->all);
+	nr_processes++;
+}
+
+static int link_child(struct task *t, const struct clone_args_k *a)
+{
+	struct process *me = current()->process, *p = t->process;
+	int err = 0;
+	spin_lock(&tree_lock);
+	if (signal_fatal_pending() || me->group_exit ||
+	    (me->exec_task && me->exec_task != current()))
+		err = -ERESTARTNOINTR;
+	else if (!(t->tid = id_alloc_locked()))
+		err = -EAGAIN;
+	if (err) {
+		spin_unlock(&tree_lock);
+		return err;
+	}
+	if (!(a->flags & CLONE_THREAD)) {
+		p->tgid = t->tid;
+		adopt_locked(p, a);
+	}
+	task_link_locked(t);
+	if (a->flags & CLONE_THREAD) {
+		unsigned long irq = spin_lock_irq(&p->siglock);
+		if (p->stopping) {
+			p->stop_count++;
+			task_flag_set(t, TASK_SIGPENDING);
+		}
+		/* Killed since it was looked at: the newcomer goes as well. */
+		if (p->group_exit || p->exec_task) {
+			t->sig_pending.set |= SIGMASK(SIGKILL);
+			task_flag_set(t, TASK_SIGPENDING);
+		}
+		spin_unlock_irq(&p->siglock, irq);
+	}
+	spin_unlock(&tree_lock);
+	return 0;
+}
+
+static void wait_for_vfork(struct task *t)
+{
+	while (!__atomic_load_n(&t->vfork_done, __ATOMIC_ACQUIRE)) {
+		__atomic_store_n(&current()->state, (u32)TASK_KILLABLE, __ATOMIC_SEQ_CST);
+		if (!__atomic_load_n(&t->vfork_done, __ATOMIC_ACQUIRE) && !signal_fatal_pending())
+			schedule();
+		__atomic_store_n(&current()->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
+		if (signal_fatal_pending())
+			break;
+	}
+}
+
+static long new_task(const struct clone_args_k *a, struct regs *r)
+{
+	struct process *me = current()->process;
+	int err = check_flags(a);
+	if (err)
+		return err;
+	/* The count is of all users' threads: nearly always there is one user. */
+	if (nr_threads >= me->rlim[RLIMIT_NPROC].cur && !capable(CAP_SYS_RESOURCE) &&
+	    !capable(CAP_SYS_ADMIN) && current()->cred->uid)
+		return -EAGAIN;
+	if (quire_kernel_reserve_low())
+		quire_kernel_reserve_fill();
+	struct task *t = build(a, r, &err);
+	if (!t)
+		return err;
+	int pidfd = -1;
+	if (a->flags & CLONE_PIDFD) {
+		pidfd = pidfd_install(t->process, 0);
+		if (pidfd < 0 || put_user_u32(a->pidfd, (u32)pidfd)) {
+			if (pidfd >= 0)
+				fd_close(pidfd);
+			drop_child(t);
+			return pidfd < 0 ? pidfd : -EFAULT;
+		}
+	}
+	if (a->flags & CLONE_VFORK) {
+		t->vfork_parent = current();
+		task_get(current());
+		task_get(t);
+	}
+	err = link_child(t, a);
+	if (err) {
+		if (pidfd >= 0)
+			fd_close(pidfd);
+		if (a->flags & CLONE_VFORK) {
+			t->vfork_parent = NULL;
+			task_put(current());
+			task_put(t);
+		}
+		drop_child(t);
+		return err;
+	}
+	u32 tid = t->tid;
+	if (a->flags & CLONE_PARENT_SETTID)
+		(void)put_user_u32(a->parent_tid, tid); /* as Linux: too late to fail */
+	task_start(t);
+	if (a->flags & CLONE_VFORK) {
+		wait_for_vfork(t);
+		task_put(t);
+	}
+	return tid;
+}
+
+SYSCALL0(fork)
+{
+	struct clone_args_k a = {.exit_signal = SIGCHLD};
+	return new_task(&a, regs);
+}
+
+SYSCALL0(vfork)
+{
+	struct clone_args_k a = {.flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD};
+	return new_task(&a, regs);
+}
+
+SYSCALL5(clone, u64, flags, u64, stack, u64, parent_tid, u64, child_tid, u64, tls)
+{
+	struct clone_args_k a = {
+	    .flags = (u32)flags & ~0xffu,
+	    .exit_signal = flags & 0xff,
+	    .stack = stack,
+	    .parent_tid = parent_tid,
+	    .pidfd = parent_tid,
+	    .child_tid = child_tid,
+	    .tls = tls,
+	};
+	if ((a.flags & CLONE_PIDFD) && (a.flags & CLONE_PARENT_SETTID))
+		return -EINVAL;
+	if (a.exit_signal > NSIG)
+		return -EINVAL;
+	return new_task(&a, regs);
+}
+
+SYSCALL2(clone3, u64, uargs, u64, size)
+{
+	struct clone_args_k a = {0};
+	if (size > QUIRE_PAGE_SIZE)
+		return -E2BIG;
+	if (size < 64)
+		return -EINVAL;
+	if (copy_from_user(&a, uargs, quire_min(size, sizeof(a))))
+		return -EFAULT;
+	for (u64 i = sizeof(a); i < size; i++) {
+		u8 b;
+		if (copy_from_user(&b, uargs + i, 1))
+			return -EFAULT;
+		if (b)
+			return -E2BIG;
+	}
+	if (a.set_tid_size || a.set_tid)
+		return a.set_tid && a.set_tid_size ? -EPERM : -EINVAL;
+	if ((a.flags & (0xffUL | CLONE_DETACHED)) || a.flags >> 34 || a.exit_signal > NSIG)
+		return -EINVAL;
+	if ((a.flags & (CLONE_THREAD | CLONE_PARENT)) && a.exit_signal)
+		return -EINVAL;
+	if (!a.stack != !a.stack_size || a.stack + a.stack_size < a.stack)
+		return -EINVAL;
+	return new_task(&a, regs);
+}
+
+SYSCALL1(set_tid_address, u64, uaddr)
+{
+	current()->clear_child_tid = uaddr;
+	return current()->tid;
+}

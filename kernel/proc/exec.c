@@ -1,0 +1,789 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * execve: replacing a program.
+ *
+ * First everything that can be refused: find the file, follow #! lines, read the
+ * ELF headers of program and interpreter, collect the arguments.  Then the point of
+ * no return: the other threads end, a new address space comes, and whatever fails
+ * from there on kills the process, as on Linux.
+ *
+ * Set-user-id and set-group-id bits and file capabilities are not honoured: a
+ * program runs with the ids of its caller (as if the file system were mounted nosuid).
+ */
+#include "../fs/vfs.h"
+#include "../io/fdtable.h"
+#include "internal.h"
+
+#define STRING_MAX (32 * QUIRE_PAGE_SIZE) /* one argument, its terminator included */
+#define ARGS_LEAST (32 * QUIRE_PAGE_SIZE)
+#define ARGS_MOST (6UL << 20)
+#define SCRIPT_DEPTH 5
+#define SCRIPT_LINE 256
+#define STACK_ROOM (32 * QUIRE_PAGE_SIZE)
+#define MSR_FS_BASE 0xc0000100
+#define MSR_USER_GS_BASE 0xc0000102
+
+/* ---- arguments ---------------------------------------------------------------------------- */
+
+static int grow_pieces(struct argbuf *b)
+{
+	u32 n = b->maxpieces ? 2 * b->maxpieces : 16;
+	char **p = quire_krealloc(b->piece, n * sizeof(*p), GFP_KERNEL);
+	if (!p)
+		return -ENOMEM;
+	b->piece = p;
+	b->maxpieces = n;
+	return 0;
+}
+
+/* Room for at least one more byte; how much contiguous room there is, or -errno. */
+static s64 argbuf_room(struct argbuf *b, char **at)
+{
+	u64 off = b->len % QUIRE_PAGE_SIZE;
+	if (b->len == b->npieces * QUIRE_PAGE_SIZE) {
+		if (b->npieces == b->maxpieces && grow_pieces(b))
+			return -ENOMEM;
+		char *p = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
+		if (!p)
+			return -ENOMEM;
+		b->piece[b->npieces++] = p;
+	}
+	*at = b->piece[b->len / QUIRE_PAGE_SIZE] + off;
+	return (s64)(QUIRE_PAGE_SIZE - off);
+}
+
+int argbuf_add(struct argbuf *b, const char *bytes, size_t n)
+{
+	char *at;
+	while (n) {
+		s64 room = argbuf_room(b, &at);
+		if (room < 0)
+			return (int)room;
+		size_t k = quire_min((size_t)room, n);
+		memcpy(at, bytes, k);
+		b->len += k;
+		bytes += k;
+		n -= k;
+		if (b->limit && b->len > b->limit)
+			return -E2BIG;
+	}
+	return 0;
+}
+
+void argbuf_free(struct argbuf *b)
+{
+	for (u32 i = 0; i < b->npieces; i++)
+		quire_kfree(b->piece[i]);
+	quire_kfree(b->piece);
+	quire_kfree(b->head);
+	memset(b, 0, sizeof(*b));
+}
+
+/* One user string with its terminator. */
+static int add_user_string(struct argbuf *b, u64 ustr)
+{
+	u64 total = 0;
+	char *at;
+	for (;;) {
+		s64 room = argbuf_room(b, &at);
+		if (room < 0)
+			return (int)room;
+		room = quire_min(room, (s64)STRING_MAX);
+		long n = copy_string_from_user(at, ustr, (size_t)room);
+		if (n >= 0) {
+			total += (u64)n + 1;
+			b->len += (u64)n + 1;
+			return total > STRING_MAX || b->len > b->limit ? -E2BIG : 0;
+		}
+		if (n != -ENAMETOOLONG)
+			return (int)n;
+		total += (u64)room;
+		b->len += (u64)room;
+		ustr += (u64)room;
+		if (total > STRING_MAX || b->len > b->limit)
+			return -E2BIG;
+	}
+}
+
+/* A null-terminated array of user pointers to strings; null itself is empty. */
+static int add_user_vector(struct argbuf *b, u64 uvec, u64 *count)
+{
+	*count = 0;
+	for (; uvec; uvec += sizeof(u64)) {
+		u64 ustr;
+		if (get_user_u64(&ustr, uvec))
+			return -EFAULT;
+		if (!ustr)
+			break;
+		int err = add_user_string(b, ustr);
+		if (err)
+			return err;
+		++*count;
+		if (b->len + (b->argc + *count) * sizeof(u64) > b->limit)
+			return -E2BIG;
+		if (!(*count % 64) && signal_fatal_pending())
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int args_from_user(struct argbuf *b, u64 uargv, u64 uenvp)
+{
+	u64 stack = current()->process->rlim[RLIMIT_STACK].cur;
+	b->limit = quire_max(quire_min(stack / 4, ARGS_MOST), ARGS_LEAST);
+	int err = add_user_vector(b, uargv, &b->argc);
+	if (!err && !b->argc) {
+		/* As Linux: there always is an argv[0]. */
+		err = argbuf_add(b, "", 1);
+		b->argc = 1;
+	}
+	if (err)
+		return err;
+	b->argv_len = b->len;
+	err = add_user_vector(b, uenvp, &b->envc);
+	b->envp_len = b->len - b->argv_len;
+	return err;
+}
+
+/* The byte of the run at pos. */
+static char arg_byte(const struct argbuf *b, u64 pos)
+{
+	return b->piece[pos / QUIRE_PAGE_SIZE][pos % QUIRE_PAGE_SIZE];
+}
+
+/* argv[0] goes; up to three strings come in its place. */
+static int replace_first(struct argbuf *b, const char *interp, const char *arg, const char *path)
+{
+	const char *add[3] = {interp, arg ? arg : path, arg ? path : NULL};
+	u64 drop = 0, size = 0, n = 0;
+	if (b->head_len) {
+		drop = strlen(b->head) + 1;
+		b->argc--;
+	} else if (b->skip < b->argv_len) {
+		while (b->skip < b->argv_len && arg_byte(b, b->skip))
+			b->skip++;
+		b->skip++;
+		b->argc--;
+	}
+	for (unsigned i = 0; i < 3 && add[i]; i++)
+		size += strlen(add[i]) + 1;
+	char *head = quire_kmalloc(size + b->head_len - drop, GFP_KERNEL);
+	if (!head)
+		return -ENOMEM;
+	for (unsigned i = 0; i < 3 && add[i]; i++) {
+		size_t k = strlen(add[i]) + 1;
+		memcpy(head + n, add[i], k);
+		n += k;
+		b->argc++;
+	}
+	if (b->head_len > drop)
+		memcpy(head + n, b->head + drop, b->head_len - drop);
+	b->head_len = size + b->head_len - drop;
+	quire_kfree(b->head);
+	b->head = head;
+	return 0;
+}
+
+/* ---- which file runs ------------------------------------------------------------------------ */
+
+/* Nobody may write to what is being executed. */
+static int deny_write(struct file *f)
+{
+	s32 w = __atomic_load_n(&f->inode->writers, __ATOMIC_RELAXED);
+	do {
+		if (w > 0)
+			return -ETXTBSY;
+	} while (!__atomic_compare_exchange_n(&f->inode->writers, &w, w - 1, true, __ATOMIC_ACQUIRE,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void allow_write(struct file *f)
+{
+	__atomic_add_fetch(&f->inode->writers, 1, __ATOMIC_RELEASE);
+}
+
+static void close_exec(struct file *f)
+{
+	allow_write(f);
+	file_put(f);
+}
+
+/* f as opened: may it be executed?  Consumes f when not. */
+static int check_exec(struct file *f)
+{
+	int err = S_ISREG(f->inode->mode) ? inode_permission(f->inode, 1) : -EACCES;
+	if (!err)
+		err = deny_write(f);
+	if (err)
+		file_put(f);
+	return err;
+}
+
+static int open_exec(int dirfd, const char *path, u32 flags, struct file **out)
+{
+	struct path p;
+	int err = path_lookup(dirfd, path, flags, &p);
+	if (err)
+		return err;
+	struct inode *i = p.dentry->inode;
+	if (!i)
+		err = -ENOENT;
+	else if (S_ISLNK(i->mode))
+		err = -ELOOP;
+	else if (!S_ISREG(i->mode))
+		err = -EACCES;
+	else
+		err = inode_permission(i, 1);
+	if (!err)
+		err = file_open_path(&p, O_RDONLY | O_LARGEFILE, out);
+	path_put(&p);
+	return err ? err : check_exec(*out);
+}
+
+/* The interpreter and its argument of a "#!" line; line is changed.  -ENOEXEC: no such
+ * line. */
+static int parse_script(char *line, s64 n, char **interp, char **arg)
+{
+	char *end = NULL, *p;
+	if (n < 2 || line[0] != '#' || line[1] != '!')
+		return -ENOEXEC;
+	line[n] = 0;
+	for (p = line + 2; p < line + n && *p != '\n'; p++)
+		;
+	end = p;
+	bool whole = end < line + n || n < SCRIPT_LINE;
+	*end = 0;
+	while (end > line + 2 && (end[-1] == ' ' || end[-1] == '\t'))
+		*--end = 0;
+	for (p = line + 2; *p == ' ' || *p == '\t'; p++)
+		;
+	if (!*p)
+		return -ENOEXEC;
+	*interp = p;
+	while (*p && *p != ' ' && *p != '\t')
+		p++;
+	if (!*p && !whole)
+		return -ENOEXEC; /* its name was cut off */
+	*arg = NULL;
+	if (*p) {
+		*p++ = 0;
+		while (*p == ' ' || *p == '\t')
+			p++;
+		if (*p)
+			*arg = p;
+	}
+	return 0;
+}
+
+struct program {
+	struct file *file, *interp_file;
+	struct elf_file *elf, *interp;
+	bool has_interp;
+};
+
+static void program_free(struct program *g)
+{
+	if (g->file)
+		close_exec(g->file);
+	if (g->interp_file)
+		close_exec(g->interp_file);
+	elf_free(g->elf);
+	elf_free(g->interp);
+}
+
+/* Follow scripts to an ELF file.  g->file is the file on entry. */
+static int find_elf(struct program *g, const char *name, struct argbuf *args)
+{
+	char line[SCRIPT_LINE + 1], *interp, *arg, *elf_interp = NULL;
+	char *script = NULL; /* the name the next interpreter is given */
+	int err = 0;
+	for (unsigned depth = 0;; depth++) {
+		s64 n = file_read_kernel(g->file, line, SCRIPT_LINE, 0);
+		if (n < 0) {
+			err = (int)n;
+			break;
+		}
+		if (parse_script(line, n, &interp, &arg)) {
+			err = elf_open(g->file, &g->elf, &elf_interp);
+			break;
+		}
+		if (depth >= SCRIPT_DEPTH) {
+			err = -ELOOP;
+			break;
+		}
+		err = replace_first(args, interp, arg, script ? script : name);
+		if (err)
+			break;
+		size_t len = strlen(interp) + 1;
+		quire_kfree(script);
+		script = quire_kmalloc(len, GFP_KERNEL);
+		if (!script) {
+			err = -ENOMEM;
+			break;
+		}
+		memcpy(script, interp, len);
+		close_exec(g->file);
+		g->file = NULL;
+		err = open_exec(AT_FDCWD, script, LOOKUP_FOLLOW, &g->file);
+		if (err) {
+			g->file = NULL;
+			break;
+		}
+	}
+	quire_kfree(script);
+	if (!err && elf_interp) {
+		g->has_interp = true;
+		err = open_exec(AT_FDCWD, elf_interp, LOOKUP_FOLLOW, &g->interp_file);
+		if (err)
+			g->interp_file = NULL;
+		else
+			err = elf_open(g->interp_file, &g->interp, NULL);
+		if (err == -ENOEXEC)
+			err = -ELIBBAD;
+	}
+	quire_kfree(elf_interp);
+	return err;
+}
+
+/* ---- the point of no return --------------------------------------------------------------------
+ */
+
+/* End the other threads and become the leader. */
+static int become_only_thread(struct task *t)
+{
+	struct process *p = t->process;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	if (p->group_exit || p->exec_task) {
+		spin_unlock_irq(&p->siglock, irq);
+		return -EAGAIN;
+	}
+	if (p->nr_running > 1) {
+		p->exec_task = t;
+		p->stopping = p->stopped = false;
+		kill_other_threads(p, t);
+	}
+	spin_unlock_irq(&p->siglock, irq);
+	int err = wait_event_killable(&p->wait_exec,
+				      __atomic_load_n(&p->nr_running, __ATOMIC_ACQUIRE) == 1 &&
+					  (p->leader == t || p->leader->exiting == 2));
+	if (err) {
+		irq = spin_lock_irq(&p->siglock);
+		p->exec_task = NULL;
+		spin_unlock_irq(&p->siglock, irq);
+		return -EAGAIN;
+	}
+	struct task *old = NULL;
+	spin_lock(&tree_lock);
+	if (p->leader != t) {
+		old = p->leader;
+		task_unlink_locked(old);
+		list_del(&t->hash);
+		irq = spin_lock_irq(&p->siglock);
+		list_del(&t->thread);
+		p->nr_threads--;
+		p->nr_running--;
+		p->leader = t;
+		spin_unlock_irq(&p->siglock, irq);
+		nr_threads--;
+		t->tid = p->tgid;
+		task_link_locked(t);
+		task_put(t); /* the table had one already */
+	}
+	spin_unlock(&tree_lock);
+	irq = spin_lock_irq(&p->siglock);
+	p->exec_task = NULL;
+	signal_recalc_locked(t);
+	spin_unlock_irq(&p->siglock, irq);
+	if (old)
+		task_put(old);
+	return 0;
+}
+
+/* A table of actions of its own, with the handlers gone. */
+static int reset_signals(struct task *t)
+{
+	struct process *p = t->process;
+	struct sighand *old = p->sighand, *s = old;
+	if (__atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) > 1) {
+		s = sighand_new();
+		if (!s)
+			return -ENOMEM;
+		memcpy(s->action, old->action, sizeof(s->action));
+	}
+	for (unsigned i = 0; i < NSIG; i++) {
+		if (s->action[i].handler != SIG_IGN)
+			s->action[i].handler = SIG_DFL;
+		s->action[i].flags = s->action[i].mask = s->action[i].restorer = 0;
+	}
+	t->altstack_sp = t->altstack_size = 0;
+	t->altstack_flags = 0;
+	if (s != old) {
+		unsigned long irq = spin_lock_irq(&p->siglock);
+		p->sighand = t->sighand = s;
+		spin_unlock_irq(&p->siglock, irq);
+		sighand_put(old);
+	}
+	return 0;
+}
+
+static void reset_creds(struct task *t)
+{
+	const struct cred *c = t->cred;
+	u64 permitted = c->cap_ambient;
+	if (!c->euid || !c->uid)
+		permitted = c->cap_inheritable | c->cap_bounding;
+	u64 effective = c->euid ? c->cap_ambient : permitted;
+	if (c->cap_permitted == permitted && c->cap_effective == effective && c->suid == c->euid &&
+	    c->sgid == c->egid && c->fsuid == c->euid)
+		return;
+	struct cred *n = cred_copy(c);
+	if (!n)
+		return; /* fewer rights can't be given: keep what there is */
+	n->suid = n->fsuid = n->euid;
+	n->sgid = n->fsgid = n->egid;
+	n->cap_permitted = permitted;
+	n->cap_effective = effective;
+	cred_install(n);
+}
+
+static void set_comm(struct task *t, const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	const char *base = slash ? slash + 1 : name;
+	size_t n = quire_min(strlen(base), sizeof(t->comm) - 1);
+	memset(t->comm, 0, sizeof(t->comm));
+	memcpy(t->comm, base, n);
+}
+
+static void set_user_bases(struct task *t)
+{
+	quire_host_preempt_disable();
+	wrmsr(MSR_FS_BASE, 0);
+	wrmsr(MSR_USER_GS_BASE, 0);
+	t->fs_base = t->gs_base = 0;
+	quire_host_preempt_enable();
+}
+
+/* Where mappings and the stack go.  Sets the layout and returns the stack's top. */
+static u64 set_layout(struct process *p, struct uspace *u, bool randomize)
+{
+	struct quire_layout *l = quire_mm_layout(u->mm);
+	u64 top = QUIRE_USER_END - (randomize ? random_pages(22) : 0);
+	u64 gap = p->rlim[RLIMIT_STACK].cur;
+	u64 pad =
+	    (u64)quire_sysctl.stack_guard_gap * QUIRE_PAGE_SIZE + (randomize ? 16UL << 30 : 0);
+	u64 least = 128UL << 20, most = QUIRE_USER_END / 6 * 5;
+	if (gap + pad > gap)
+		gap += pad;
+	gap = quire_max(least, quire_min(gap, most));
+	l->task_size = QUIRE_USER_END;
+	l->mmap_base = quire_round_down(QUIRE_USER_END - gap - (randomize ? random_pages(28) : 0),
+					QUIRE_PAGE_SIZE);
+	l->start_stack = top;
+	return top;
+}
+
+static void switch_memory(struct task *t, struct uspace *u)
+{
+	struct process *p = t->process;
+	struct quire_mm_usage usage;
+	struct uspace *old = t->uspace;
+	if (old) {
+		quire_mm_usage(old->mm, &usage);
+		futex_exit_robust(t);
+		if (t->clear_child_tid && __atomic_load_n(&old->refs, __ATOMIC_RELAXED) > 1 &&
+		    !put_user_u32(t->clear_child_tid, 0))
+			futex_wake_one(t->clear_child_tid);
+	}
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	if (old)
+		p->maxrss = quire_max(p->maxrss, usage.hiwater_rss * (QUIRE_PAGE_SIZE / 1024));
+	t->uspace = u;
+	uspace_switch(old, u);
+	spin_unlock_irq(&p->siglock, irq);
+	vfork_release(t);
+	uspace_put(old);
+	t->clear_child_tid = t->set_child_tid = t->robust_list = 0;
+	t->rseq = t->rseq_len = t->rseq_sig = 0;
+}
+
+/* ---- the new stack
+ * ---------------------------------------------------------------------------------- */
+
+static int write_args(struct argbuf *b, u64 at)
+{
+	u64 pos = b->skip;
+	if (b->head_len && copy_to_user(at, b->head, b->head_len))
+		return -EFAULT;
+	at += b->head_len;
+	while (pos < b->len) {
+		u64 n = quire_min(QUIRE_PAGE_SIZE - pos % QUIRE_PAGE_SIZE, b->len - pos);
+		if (copy_to_user(at, b->piece[pos / QUIRE_PAGE_SIZE] + pos % QUIRE_PAGE_SIZE, n))
+			return -EFAULT;
+		at += n;
+		pos += n;
+	}
+	return 0;
+}
+
+static void aux(struct uspace *u, u64 type, u64 value)
+{
+	if (u->auxv_words + 2 > quire_array_size(u->auxv))
+		return;
+	u->auxv[u->auxv_words++] = type;
+	u->auxv[u->auxv_words++] = value;
+}
+
+static void make_auxv(struct task *t, const struct elf_image *img, u64 program_entry, u64 random,
+		      u64 name, u64 platform)
+{
+	struct uspace *u = t->uspace;
+	const struct cred *c = t->cred;
+	u32 id[4];
+	u64 cr4;
+	cpuid(1, 0, id);
+	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	u->auxv_words = 0;
+	aux(u, 51, sigframe_size()); /* AT_MINSIGSTKSZ */
+	aux(u, 16, id[3]);           /* AT_HWCAP */
+	aux(u, 6, QUIRE_PAGE_SIZE);  /* AT_PAGESZ */
+	aux(u, 17, 100);             /* AT_CLKTCK */
+	aux(u, 3, img->phdr);        /* AT_PHDR */
+	aux(u, 4, img->phentsize);   /* AT_PHENT */
+	aux(u, 5, img->phnum);       /* AT_PHNUM */
+	aux(u, 7, img->interp_base); /* AT_BASE */
+	aux(u, 8, 0);                /* AT_FLAGS */
+	aux(u, 9, program_entry);    /* AT_ENTRY */
+	aux(u, 11, c->uid);          /* AT_UID .. AT_EGID */
+	aux(u, 12, c->euid);
+	aux(u, 13, c->gid);
+	aux(u, 14, c->egid);
+	aux(u, 23, 0);                     /* AT_SECURE */
+	aux(u, 25, random);                /* AT_RANDOM */
+	aux(u, 26, cr4 >> 16 & 1 ? 2 : 0); /* AT_HWCAP2: FSGSBASE */
+	aux(u, 31, name);                  /* AT_EXECFN */
+	aux(u, 15, platform);              /* AT_PLATFORM */
+	aux(u, 0, 0);
+}
+
+/* The pointers of count strings that begin at *at, into out; *at is after them. */
+static int write_pointers(u64 *sp, u64 count, u64 *at, struct argbuf *b, u64 *pos)
+{
+	u64 chunk[64];
+	unsigned n = 0;
+	for (u64 i = 0; i < count; i++) {
+		chunk[n++] = *at;
+		char ch;
+		do { /* to the end of this string, in the head or in the pieces */
+			ch = *pos < b->head_len ? b->head[*pos]
+						: arg_byte(b, *pos - b->head_len + b->skip);
+			++*pos;
+			++*at;
+		} while (ch);
+		if (n == quire_array_size(chunk) || i + 1 == count) {
+			if (copy_to_user(*sp, chunk, n * sizeof(u64)))
+				return -EFAULT;
+			*sp += n * sizeof(u64);
+			n = 0;
+		}
+	}
+	if (put_user_u64(*sp, 0))
+		return -EFAULT;
+	*sp += sizeof(u64);
+	return 0;
+}
+
+static int build_stack(struct task *t, struct argbuf *b, const char *name, u64 top, bool randomize,
+		       const struct elf_image *img, u64 program_entry, u64 *rsp)
+{
+	struct quire_layout *l = quire_mm_layout(t->uspace->mm);
+	size_t name_len = strlen(name) + 1;
+	u64 strings = b->head_len + b->len - b->skip, rnd[3];
+	u64 name_at = top - sizeof(u64) - name_len;
+	u64 args_at = name_at - strings;
+	quire_host_random(rnd, sizeof(rnd));
+	if (copy_to_user(name_at, name, name_len) || write_args(b, args_at))
+		return -EFAULT;
+	l->arg_start = args_at;
+	l->arg_end = l->env_start = name_at - b->envp_len;
+	l->env_end = name_at;
+
+	u64 p = quire_round_down(args_at - (randomize ? rnd[2] % 8192 : 0), 16UL);
+	u64 platform = p - sizeof("x86_64");
+	u64 random = platform - 16;
+	if (copy_to_user(platform, "x86_64", sizeof("x86_64")) || copy_to_user(random, rnd, 16))
+		return -EFAULT;
+	make_auxv(t, img, program_entry, random, name_at, platform);
+	u64 words = 1 + b->argc + 1 + b->envc + 1 + t->uspace->auxv_words;
+	u64 sp = quire_round_down(random - words * sizeof(u64), 16UL), at = args_at, pos = 0;
+	*rsp = l->start_stack = sp;
+	if (put_user_u64(sp, b->argc))
+		return -EFAULT;
+	sp += sizeof(u64);
+	if (write_pointers(&sp, b->argc, &at, b, &pos) ||
+	    write_pointers(&sp, b->envc, &at, b, &pos))
+		return -EFAULT;
+	return copy_to_user(sp, t->uspace->auxv, t->uspace->auxv_words * sizeof(u64));
+}
+
+static int map_stack(struct task *t, struct argbuf *b, u64 top, bool exec)
+{
+	u64 need =
+	    b->head_len + b->len + (b->argc + b->envc) * sizeof(u64) + STACK_ROOM + PATH_MAX + 8192;
+	u64 size = quire_round_up(need, QUIRE_PAGE_SIZE);
+	u64 limit = t->process->rlim[RLIMIT_STACK].cur & QUIRE_PAGE_MASK;
+	u64 least = quire_round_up(need - STACK_ROOM, QUIRE_PAGE_SIZE);
+	if (size > limit)
+		size = quire_max(limit, least);
+	s64 r = quire_mmap(t->uspace->mm, top - size, size,
+			   PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0),
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN | MAP_STACK,
+			   NULL, 0, VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	return r < 0 ? (int)r : 0;
+}
+
+static int load(struct task *t, struct program *g, struct argbuf *args, const char *name,
+		bool randomize, u64 top, struct regs *r)
+{
+	struct elf_image img;
+	u64 rsp;
+	int err = map_stack(t, args, top, elf_wants_exec_stack(g->elf));
+	if (!err)
+		err = elf_load_program(g->elf, g->file, g->has_interp, randomize, &img);
+	u64 entry = img.entry;
+	if (!err && g->interp)
+		err = elf_load_interp(g->interp, g->interp_file, &img);
+	if (!err)
+		err = build_stack(t, args, name, top, randomize, &img, entry, &rsp);
+	if (err)
+		return err;
+	memset(r, 0, sizeof(*r));
+	r->rip = img.entry;
+	r->rsp = rsp;
+	r->cs = USER_CS;
+	r->ss = USER_SS;
+	r->rflags = RFLAGS_IF;
+	r->orig_rax = ~0UL;
+	return 0;
+}
+
+int files_unshare(void)
+{
+	struct task *t = current();
+	if (!fdtable_shared(t->files))
+		return 0;
+	struct fdtable *n = fdtable_copy(t->files), *old = t->files;
+	if (!n)
+		return -ENOMEM;
+	unsigned long irq = spin_lock_irq(&t->process->siglock);
+	t->files = n;
+	spin_unlock_irq(&t->process->siglock, irq);
+	fdtable_put(old);
+	return 0;
+}
+
+static void die_in_exec(const char *name, int err)
+{
+	quire_host_log(QUIRE_LOG_WARN, "exec of %s failed when the old program was gone (error %d)",
+		       name, -err);
+	group_exit(SIGSEGV);
+}
+
+int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r)
+{
+	struct task *t = current();
+	struct process *p = t->process;
+	struct program g = {.file = f};
+	int err = check_exec(f);
+	if (err)
+		return err;
+	err = find_elf(&g, name, args);
+	struct uspace *u = err ? NULL : uspace_new();
+	if (!err && !u)
+		err = -ENOMEM;
+	if (!err)
+		err = become_only_thread(t);
+	if (err) {
+		program_free(&g);
+		uspace_put(u);
+		return err;
+	}
+	bool randomize = !(p->personality & PERSONALITY_NO_RANDOMIZE);
+	u64 top = set_layout(p, u, randomize);
+	rlimits_to_mm(p, u);
+	u->exe = g.file;
+	file_get(u->exe);
+	__atomic_sub_fetch(&u->exe->inode->writers, 1, __ATOMIC_RELAXED);
+	switch_memory(t, u);
+	timers_exit(p);
+	if ((err = reset_signals(t)))
+		die_in_exec(name, err);
+	reset_creds(t);
+	if ((err = files_unshare()))
+		die_in_exec(name, err);
+	fdtable_close_on_exec(t->files);
+	set_comm(t, name);
+	p->did_exec = true;
+	p->exit_signal = SIGCHLD;
+	t->pdeath_signal = 0;
+	if ((err = load(t, &g, args, name, randomize, top, r)))
+		die_in_exec(name, err);
+	program_free(&g);
+	fpu_reset();
+	set_user_bases(t);
+	return 0;
+}
+
+/* ---- the calls
+ * ------------------------------------------------------------------------------------------ */
+
+static long do_exec(int dirfd, u64 upath, u64 uargv, u64 uenvp, u32 flags, struct regs *regs)
+{
+	struct argbuf args = {0};
+	struct file *f = NULL;
+	char *path = quire_kmalloc(PATH_MAX + 32, GFP_KERNEL);
+	if (!path)
+		return -ENOMEM;
+	char *name = path;
+	long n = copy_string_from_user(path, upath, PATH_MAX);
+	long err = n < 0 ? n : 0;
+	u32 look = (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+		   (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+	if (!err)
+		err = open_exec(dirfd, path, look, &f);
+	if (!err) {
+		allow_write(f); /* exec_program() takes its own */
+		err = args_from_user(&args, uargv, uenvp);
+		if (err)
+			file_put(f);
+	}
+	if (!err && dirfd != AT_FDCWD && path[0] != '/') {
+		/* The name that a script's interpreter can open. */
+		size_t len = strlen(path) + 1;
+		char *full = quire_kmalloc(len + 32, GFP_KERNEL);
+		if (full) {
+			int k = snprintf(full, 32, "/dev/fd/%d%s", dirfd, len > 1 ? "/" : "");
+			memcpy(full + k, path, len);
+			quire_kfree(path);
+			path = name = full;
+		}
+	}
+	if (!err)
+		err = exec_program(f, name, &args, regs);
+	argbuf_free(&args);
+	quire_kfree(path);
+	return err;
+}
+
+SYSCALL3(execve, u64, upath, u64, uargv, u64, uenvp)
+{
+	return do_exec(AT_FDCWD, upath, uargv, uenvp, 0, regs);
+}
+
+SYSCALL5(execveat, int, dirfd, u64, upath, u64, uargv, u64, uenvp, u32, flags)
+{
+	if (flags & ~(u32)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+		return -EINVAL;
+	return do_exec(dirfd, upath, uargv, uenvp, flags, regs);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of proc/ share with each other and nobody else needs.
+ *
+ * Locks of this folder, in their order: tree_lock (RANK_HOST_MID + 6), then one
+ * process's siglock (+ 10), then its sighand->lock (+ 11).
+ */
+#ifndef KERNEL_PROC_INTERNAL_H
+#define KERNEL_PROC_INTERNAL_H
+
+#include <quire/assert.h>
+#include <quire/list.h>
+#include <quire/lock.h>
+#include <quire/page.h>
+#include <quire/string.h>
+
+#include "../arch/uaccess.h"
+#include "../lib/print.h"
+#include "../lib/string.h"
+#include "../syscall/syscall.h"
+#include "proc.h"
+
+/* ---- numbers of the ABI ------------------------------------------------------------ */
+
+#define SIGHUP 1
+#define SIGINT 2
+#define SIGQUIT 3
+#define SIGILL 4
+#define SIGTRAP 5
+#define SIGABRT 6
+#define SIGBUS 7
+#define SIGFPE 8
+#define SIGKILL 9
+#define SIGUSR1 10
+#define SIGSEGV 11
+#define SIGUSR2 12
+#define SIGPIPE 13
+#define SIGALRM 14
+#define SIGTERM 15
+#define SIGSTKFLT 16
+#define SIGCHLD 17
+#define SIGCONT 18
+#define SIGSTOP 19
+#define SIGTSTP 20
+#define SIGTTIN 21
+#define SIGTTOU 22
+#define SIGURG 23
+#define SIGXCPU 24
+#define SIGXFSZ 25
+#define SIGVTALRM 26
+#define SIGPROF 27
+#define SIGWINCH 28
+#define SIGIO 29
+#define SIGPWR 30
+#define SIGSYS 31
+#define SIGRTMIN 32
+
+#define SIG_DFL 0UL
+#define SIG_IGN 1UL
+#define SIGMASK(n) (1UL << ((n)-1))
+
+#define SA_NOCLDSTOP 0x00000001UL
+#define SA_NOCLDWAIT 0x00000002UL
+#define SA_SIGINFO 0x00000004UL
+#define SA_UNSUPPORTED 0x00000400UL
+#define SA_EXPOSE_TAGBITS 0x00000800UL
+#define SA_RESTORER 0x04000000UL
+#define SA_ONSTACK 0x08000000UL
+#define SA_RESTART 0x10000000UL
+#define SA_NODEFER 0x40000000UL
+#define SA_RESETHAND 0x80000000UL
+
+#define SI_USER 0
+#define SI_KERNEL 0x80
+#define SI_QUEUE (-1)
+#define SI_TIMER (-2)
+#define SI_TKILL (-6)
+#define CLD_EXITED 1
+#define CLD_KILLED 2
+#define CLD_DUMPED 3
+#define CLD_STOPPED 5
+#define CLD_CONTINUED 6
+
+#define SS_ONSTACK 1u
+#define SS_DISABLE 2u
+#define SS_AUTODISARM (1u << 31)
+
+#define RLIMIT_CPU 0
+#define RLIMIT_FSIZE 1
+#define RLIMIT_DATA 2
+#define RLIMIT_STACK 3
+#define RLIMIT_CORE 4
+#define RLIMIT_RSS 5
+#define RLIMIT_NPROC 6
+#define RLIMIT_NOFILE 7
+#define RLIMIT_MEMLOCK 8
+#define RLIMIT_AS 9
+#define RLIMIT_SIGPENDING 11
+#define RLIMIT_NICE 13
+#define RLIMIT_RTPRIO 14
+
+#define CAP_KILL 5
+#define CAP_SETGID 6
+#define CAP_SETUID 7
+#define CAP_SETPCAP 8
+#define CAP_IPC_LOCK 14
+#define CAP_SYS_ADMIN 21
+#define CAP_SYS_NICE 23
+#define CAP_SYS_RESOURCE 24
+#define CAP_SYS_TIME 25
+#define CAP_LAST 40
+#define CAP_FULL ((1UL << (CAP_LAST + 1)) - 1)
+
+#define PERSONALITY_NO_RANDOMIZE 0x0040000u
+
+#define NSEC_PER_SEC 1000000000UL
+#define MAX_PID 32768u
+
+struct timespec_k { /* Linux's struct __kernel_timespec */
+	s64 sec, nsec;
+};
+struct timeval_k {
+	s64 sec, usec;
+};
+
+/* ---- task.c ------------------------------------------------------------------------ */
+
+extern struct process *init_process; /* pid 1: the kernel's own reaper */
+extern u32 nr_processes, nr_threads; /* guarded by tree_lock */
+extern struct list all_processes;    /* process->all; guarded by tree_lock */
+
+struct process *process_new(void);
+/* A free id; tree_lock is held.  0: none. */
+u32 id_alloc_locked(void);
+/* Make the task findable by its tid, and a thread of its process; tree_lock is held.
+ * The table has a reference, which whoever unlinks the task has to put. */
+void task_link_locked(struct task *t);
+void task_unlink_locked(struct task *t);
+struct task *task_find_locked(u32 tid); /* no reference */
+
+struct sighand *sighand_new(void);
+void sighand_get(struct sighand *s);
+void sighand_put(struct sighand *s);
+struct cred *cred_new(unsigned ngroups); /* zeroed, one reference */
+struct cred *cred_copy(const struct cred *c);
+void cred_get(struct cred *c);
+void cred_install(struct cred *c); /* current's from now on; takes over the reference */
+
+/* ---- exec.c ------------------------------------------------------------------------ */
+
+/* The arguments of a program as one run of bytes, "a\0b\0": argv, then envp, then the
+ * name it was run by; kept in page-sized pieces. */
+struct argbuf {
+	char **piece;
+	u32 npieces, maxpieces;
+	u64 len;
+	u64 argc, envc;
+	u64 argv_len, envp_len; /* how much of the run each is */
+	u64 skip;               /* bytes of argv that an interpreter line replaced */
+	char *head;             /* and what it put there instead */
+	u64 head_len;
+	u64 limit;
+};
+int argbuf_add(struct argbuf *b, const char *bytes, size_t n);
+void argbuf_free(struct argbuf *b);
+/* Replace current's program.  f: opened for execution, consumed in any case.  name: as the
+ * caller named it.  0: r is the new program's; -errno: nothing changed. */
+int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r);
+
+/* elf.c */
+struct elf_image {
+	u64 entry, interp_base, phdr;
+	u16 phnum, phentsize;
+};
+struct elf_file; /* headers of one file, read and checked */
+/* 0; -ENOEXEC: not an ELF file we can run. */
+int elf_open(struct file *f, struct elf_file **out, char **interp);
+void elf_free(struct elf_file *e);
+/* Map into current's (new, empty) address space.  Fills the layout of mm as well. */
+int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, bool randomize,
+		     struct elf_image *img);
+int elf_load_interp(struct elf_file *e, struct file *f, struct elf_image *img);
+bool elf_wants_exec_stack(const struct elf_file *e);
+u64 random_pages(unsigned bits); /* a random multiple of the page size below 2^bits pages */
+
+/* ---- exit.c, wait.c ---------------------------------------------------------------- */
+
+void kill_other_threads(struct process *p, struct task *except); /* siglock held */
+void vfork_release(struct task *t);
+void release_process_locked(struct process *p); /* a zombie nobody will wait for any more */
+void process_finished(struct process *p);       /* after release, without locks */
+/* Tell the parent of a stop (CLD_STOPPED) or a continuation; no lock is held. */
+void notify_parent(struct process *p, int code, int status);
+void orphan_check_locked(struct process *p, struct process *parent);
+
+/* ---- signal.c ---------------------------------------------------------------------- */
+
+/* A signal with its info, allocated ahead by timers so that an interrupt can send it. */
+struct sigentry {
+	struct list node;
+	struct siginfo info;
+	s16 sig;
+	bool preallocated, queued;
+	s32 overrun, last_overrun; /* timer expirations that found it queued */
+};
+void signal_init(void);
+void sigpending_init(struct sigpending *p);
+void sigpending_flush(struct sigpending *p, u64 mask); /* siglock held */
+/* Send a preallocated entry (or count an overrun when it is still queued). */
+void send_sigentry(struct process *p, struct task *t, struct sigentry *e);
+void cancel_sigentry(struct process *p, struct sigentry *e);
+void signal_recalc_locked(struct task *t); /* siglock held */
+void set_blocked(u64 mask);                /* of current; KILL and STOP are left out */
+bool may_signal(struct process *p, int sig);
+/* Take the next deliverable signal of current, its action in *act. */
+int signal_next(struct siginfo *info, struct sigaction_k *act);
+/* sigframe.c: 0 or -EFAULT */
+int signal_frame(struct regs *r, int sig, const struct siginfo *info, const struct sigaction_k *act,
+		 u64 mask);
+void sigframe_init(void);
+size_t sigframe_size(void); /* AT_MINSIGSTKSZ */
+void stop_here(void);       /* while the process is stopped */
+
+int files_unshare(void); /* exec.c: a table of descriptors of current's own */
+
+/* ---- the rest ------------------------------------------------------------------------ */
+
+void futex_init(void);
+void futex_exit_robust(struct task *t); /* current is ending: its robust list */
+u64 futex_wake_one(u64 uaddr);          /* clear_child_tid */
+void timers_exit(struct process *p);    /* exit and exec: stop the POSIX timers */
+void itimers_exit(struct process *p);
+void timers_free(struct process *p); /* with the process */
+void rseq_resume(struct regs *r);    /* before user mode, after a switch or a signal */
+int rseq_abort(struct regs *r);
+void kernel_first_program(struct regs *r); /* init.c: TASK_WORK_EXEC */
+void rlimits_to_mm(struct process *p, struct uspace *u);
+size_t stat_table(char *buf, size_t max); /* stat.c: the text of --stat */
+int timespec_in(u64 *ns, u64 uaddr);      /* -EFAULT, -EINVAL; saturates */
+int timespec_out(u64 uaddr, u64 ns);
+struct rusage_k;
+/* The time of one of the clocks that timers run on, ns; for p and t (may be null). */
+u64 cpu_clock_ns(struct process *p, struct task *t, bool user_only);
+void rusage_of(struct process *p, int who, struct rusage_k *out);
+
+struct rusage_k {
+	struct timeval_k utime, stime;
+	s64 maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv,
+	    nsignals, nvcsw, nivcsw;
+};
+_Static_assert(sizeof(struct rusage_k) == 144, "struct rusage");
+
+static inline bool in_interrupt(void)
+{
+	return this_cpu()->irq_depth != 0;
+}
+static inline void task_flag_set(struct task *t, u32 bits)
+{
+	__atomic_or_fetch(&t->sig_flag, bits, __ATOMIC_SEQ_CST);
+}
+static inline void task_flag_clear(struct task *t, u32 bits)
+{
+	__atomic_and_fetch(&t->sig_flag, ~bits, __ATOMIC_SEQ_CST);
+}
+
+#endif
