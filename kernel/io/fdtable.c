@@ -51,6 +51,11 @@ void fdtable_get(struct fdtable *t)
 	__atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
 }
 
+bool fdtable_shared(struct fdtable *t)
+{
+	return __atomic_load_n(&t->refs, __ATOMIC_ACQUIRE) > 1;
+}
+
 static void free_arrays(struct fdtable *t, struct file **file)
 {
 	if (file != t->first_file)

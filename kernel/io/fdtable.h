@@ -7,6 +7,8 @@
 
 /* Is fd of t close-on-exec? */
 bool fdtable_cloexec(struct fdtable *t, int fd);
+/* Does another task use t as well? */
+bool fdtable_shared(struct fdtable *t);
 /* 0 or -EBADF; of the current task. */
 int fd_set_cloexec(int fd, bool on);
 
