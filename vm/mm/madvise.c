@@ -169,6 +169,7 @@ static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
 }
 
 static int advise_willneed(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	struct quire_file *f = v->file;
 	u64 pgoff = vma_pgoff_of(v, start);
@@ -185,6 +186,7 @@ static int advise_willneed(struct quire_mm *mm, struct vma *v, u64 start, u64 en
 
 /* Punch a hole into the file behind a shared mapping. */
 static int advise_remove(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	struct quire_file *f = v->file;
 	u64 pos = vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT;
@@ -209,7 +211,7 @@ static int advise_remove(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
 static int advise_populate(struct quire_mm *mm, u64 start, u64 end, bool write)
 {
 	while (start < end) {
-		u64 need = write ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC, to = end;
+		u64 need = write ? VM_WRITE : VM_READ, to = end;
 		int err = 0;
 
 		read_lock(&mm->mmap_lock);
@@ -332,6 +334,7 @@ static bool reads_only(int advice)
 }
 
 static int advise_vma(struct quire_mm *mm, struct vma *v, u64 start, u64 end, int advice)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	switch (advice) {
 	case MADV_WILLNEED:
@@ -352,6 +355,7 @@ static int advise_vma(struct quire_mm *mm, struct vma *v, u64 start, u64 end, in
 }
 
 static int advise_range(struct quire_mm *mm, u64 start, u64 end, int advice)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	int unmapped = 0;
 
