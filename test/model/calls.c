@@ -19,8 +19,10 @@ static unsigned pick_prot(void)
 /* A range of the window: n pages from *at. */
 static unsigned pick_range(unsigned *at)
 {
+	unsigned most = pick(4) ? 6 : WINDOW;
+
 	*at = pick(WINDOW);
-	return 1 + pick(quire_min(pick(4) ? 6u : (unsigned)WINDOW, WINDOW - *at));
+	return 1 + pick(quire_min(most, WINDOW - *at));
 }
 
 static bool all_free(const struct mproc *p, unsigned at, unsigned n)
@@ -199,10 +201,10 @@ static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
 
 	note("process %ld: mremap %u pages from %u to %u%s", p - world.proc, n, at, to,
 	     keep ? ", keeping the source" : "");
-	if (at < to + n && to < at + n)
-		wanted = -EINVAL;
-	else if (!p->page[at].kind)
+	if (!p->page[at].kind)
 		wanted = -EFAULT;
+	else if (at < to + n && to < at + n)
+		wanted = -EINVAL;
 	else if (vma_end(p, at) < at + n)
 		wanted = -EFAULT;
 	/* A source that is too short shows after the target is unmapped. */
