@@ -54,7 +54,7 @@ static int tables_prepare(struct quire_mm *mm, u64 from, u64 len, u64 to)
 }
 
 /* Move entries from one cursor to the other while both tables last; how many bytes. */
-static u64 move_table(struct pt_cursor *s, struct pt_cursor *d, u64 end)
+static u64 move_table(struct pt_cursor *s, struct pt_cursor *d, u64 end) NO_TSA
 {
 	u64 start = s->addr;
 	bool more;
@@ -79,7 +79,7 @@ static u64 move_table(struct pt_cursor *s, struct pt_cursor *d, u64 end)
 	return moved;
 }
 
-static void move_entries(struct vma *src, struct vma *dst, u64 from, u64 len, u64 to)
+static void move_entries(struct vma *src, struct vma *dst, u64 from, u64 len, u64 to) NO_TSA
 {
 	struct anon_vma *av = src->anon_vma;
 	u64 start = from, end = from + len;

@@ -12,6 +12,7 @@
 #include "mm.h"
 
 static int sync_part(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	struct quire_file *f = v->file;
 	u64 from = vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT;
@@ -26,6 +27,7 @@ static int sync_part(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
 }
 
 static int msync_locked(struct quire_mm *mm, u64 start, u64 end, int flags)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
 	int unmapped = 0, err;
 

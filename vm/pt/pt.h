@@ -126,7 +126,7 @@ static inline void pt_lock(struct pt_cursor *c) ACQUIRES(c->table->ptl) NO_TSA
 {
 	spin_lock(&c->table->ptl);
 }
-static inline void pt_lock_nested(struct pt_cursor *c) NO_TSA
+static inline void pt_lock_nested(struct pt_cursor *c) ACQUIRES(c->table->ptl) NO_TSA
 {
 	spin_lock_nested(&c->table->ptl);
 }

@@ -71,7 +71,7 @@ bool vma_lock_bridge(struct vma *prev, struct vma *next)
 
 /* ---- one commit for all changes of bounds ----------------------------------------- */
 
-static void family_lock(struct quire_mapping *m, struct anon_vma *av)
+static void family_lock(struct quire_mapping *m, struct anon_vma *av) NO_TSA
 {
 	if (m)
 		write_lock(&m->i_mmap_lock);
@@ -79,7 +79,7 @@ static void family_lock(struct quire_mapping *m, struct anon_vma *av)
 		write_lock(&av->lock);
 }
 
-static void family_unlock(struct quire_mapping *m, struct anon_vma *av)
+static void family_unlock(struct quire_mapping *m, struct anon_vma *av) NO_TSA
 {
 	if (av)
 		write_unlock(&av->lock);
