@@ -58,6 +58,12 @@ void tty_host_hangup(void)
 		tty_hangup(&console);
 }
 
+u64 tty_device_number(const struct tty *t)
+{
+	int pty = pty_index(t);
+	return pty >= 0 ? 136 << 8 | (u64)pty : 5 << 8 | 1;
+}
+
 static int open_console(struct inode *i, struct file *f)
 {
 	(void)i;

@@ -14,6 +14,8 @@ void hostio_init(void);
 /* Open descriptors 0, 1 and 2 of the current task as the configuration says they are
  * on the host.  0 or -errno. */
 int hostio_open_stdio(void);
+/* Is i one of the inodes behind them?  Then f, a new open of it, is made ready. */
+bool hostio_reopen(struct inode *i, struct file *f);
 /* Send a notice; splits what is longer than HOSTIO_MAX.  Sleeps; returns when the device
  * has taken it. */
 void hostio_notice(u32 type, const void *buf, size_t len);

@@ -85,6 +85,11 @@ static void slave_changed(struct tty *t)
 static const struct tty_driver pty_driver = {
     .write = slave_write, .room = slave_room, .changed = slave_changed};
 
+int pty_index(const struct tty *t)
+{
+	return t->driver == &pty_driver ? (int)((const struct pty *)t)->index : -1;
+}
+
 static bool slave_gone(struct pty *p)
 {
 	return p->had_slave && !__atomic_load_n(&p->slaves, __ATOMIC_RELAXED);

@@ -287,7 +287,16 @@ static const struct file_ops regular_ops = {
     .ioctl = host_ioctl,
     .mmap = host_mmap,
 };
-static const struct inode_ops host_inode_ops = {.setattr = host_setattr, .refresh = host_refresh};
+static int host_open(struct inode *i, struct file *f)
+{
+	struct host_fd *h = i->private;
+	f->private = h;
+	f->ops = h->regular ? &regular_ops : &stream_ops;
+	f->seekable = h->regular;
+	return 0;
+}
+static const struct inode_ops host_inode_ops = {
+    .setattr = host_setattr, .refresh = host_refresh, .open = host_open};
 static const struct quire_mapping_ops host_mapping_ops = {.read_pages = host_read_pages,
 							  .size = inode_mapping_size};
 
@@ -341,9 +350,13 @@ static struct file *open_host(const struct config_stdio *io, unsigned fd)
 	struct file *f = file_anon(label, h->inode, h->regular ? &regular_ops : &stream_ops, flags);
 	if (!f)
 		return NULL;
-	f->private = h;
-	f->seekable = h->regular;
+	host_open(h->inode, f);
 	return f;
+}
+
+bool hostio_reopen(struct inode *i, struct file *f)
+{
+	return i->ops == &host_inode_ops && !host_open(i, f);
 }
 
 static struct file *open_tty(void)

@@ -124,7 +124,12 @@ int tty_drain(struct tty *t);
 /* A session leader exits: its terminal is no longer anybody's.  proc/exit.c calls it. */
 void tty_session_exit(struct process *leader);
 
+/* Its device number, for /proc/PID/stat. */
+u64 tty_device_number(const struct tty *t);
+
 /* pty.c */
 void pty_init(void);
+/* The number of the pseudo-terminal, or -1: it isn't one. */
+int pty_index(const struct tty *t);
 
 #endif

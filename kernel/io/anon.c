@@ -11,6 +11,7 @@
 
 static struct fs anon_fs = {
     .type = "anon_inodefs", .source = "anon_inodefs", .dev = 14, .magic = 0x09041934};
+static const struct inode_ops anon_inode_ops;
 static struct inode *anon_inode;
 
 void io_init(void)
@@ -18,6 +19,7 @@ void io_init(void)
 	anon_inode = inode_new(&anon_fs, 0600);
 	if (!anon_inode)
 		quire_host_panic("no memory for the first inode");
+	anon_inode->ops = &anon_inode_ops;
 }
 
 struct file *anon_file(const char *label, const struct file_ops *ops, u32 flags, void *private)

@@ -16,6 +16,7 @@
 #include <quire/assert.h>
 #include <quire/string.h>
 
+#include "../dev/hostio.h"
 #include "../lib/print.h"
 #include "../lib/string.h"
 #include "../syscall/syscall.h"
@@ -43,6 +44,7 @@ struct pipe {
 static struct mutex fifo_lock = MUTEX_INIT(RANK_HOST_OUTER + 3);
 static struct list fifos = LIST_INIT(fifos);
 static const struct file_ops pipe_ops;
+static const struct inode_ops pipe_inode_ops;
 static struct fs pipe_fs = {.type = "pipefs", .source = "pipefs", .dev = 13, .magic = 0x50495045};
 
 static struct pipe *pipe_new(void)
@@ -338,19 +340,21 @@ static void pipe_release(struct file *f)
 		p->readers--;
 	if (f->can_write)
 		p->writers--;
-	bool gone = !p->readers && !p->writers;
 	mutex_unlock(&p->lock);
-	if (p->fifo) {
-		waitq_wake_active(&p->rd, POLLIN | POLLHUP);
-		waitq_wake_active(&p->wr, POLLOUT | POLLERR);
+	waitq_wake_active(&p->rd, POLLIN | POLLHUP);
+	waitq_wake_active(&p->wr, POLLOUT | POLLERR);
+	if (p->fifo)
 		fifo_put(p);
-	} else if (gone) {
-		pipe_free(p);
-	} else {
-		waitq_wake_active(&p->rd, POLLIN | POLLHUP);
-		waitq_wake_active(&p->wr, POLLOUT | POLLERR);
-	}
 }
+
+/* The inode of a pipe without a name goes with the last end of it. */
+static void pipe_inode_release(struct inode *i)
+{
+	if (i->private)
+		pipe_free(i->private);
+}
+
+static const struct inode_ops pipe_inode_ops = {.release = pipe_inode_release};
 
 static const struct file_ops pipe_ops = {
     .read = pipe_read,
@@ -405,12 +409,16 @@ static int fifo_wait_peer(struct pipe *p, struct file *f)
 
 int pipe_open(struct inode *i, struct file *f)
 {
-	struct pipe *p = fifo_get(i);
+	if (hostio_reopen(i, f)) /* /dev/stdin, when that is a pipe of the host's */
+		return 0;
+	/* A pipe without a name is opened again through /proc/PID/fd; nobody waits then. */
+	bool nameless = i->ops == &pipe_inode_ops;
+	struct pipe *p = nameless ? i->private : fifo_get(i);
 	if (!p)
 		return -ENOMEM;
-	bool nowait = f->flags & O_NONBLOCK;
+	bool nowait = nameless || (f->flags & O_NONBLOCK);
 	mutex_lock(&p->lock);
-	if (f->can_write && !f->can_read && nowait && !p->readers) {
+	if (!nameless && f->can_write && !f->can_read && nowait && !p->readers) {
 		mutex_unlock(&p->lock);
 		fifo_put(p);
 		return -ENXIO;
@@ -659,20 +667,17 @@ static int make_pipe(struct file *end[2], u32 flags)
 	struct pipe *p = pipe_new();
 	if (!i || !p)
 		goto fail;
-	i->uid = current()->cred->fsuid;
-	i->gid = current()->cred->fsgid;
+	i->ops = &pipe_inode_ops;
+	i->private = p;
 	p->readers = p->writers = 1;
 	end[0] = pipe_end(p, i, O_RDONLY | flags);
-	if (!end[0])
-		goto fail;
-	end[1] = pipe_end(p, i, O_WRONLY | flags);
-	inode_put(i);
-	if (!end[1]) {
-		p->writers = 0;
-		file_put(end[0]); /* frees the pipe */
-		return -ENOMEM;
-	}
-	return 0;
+	end[1] = end[0] ? pipe_end(p, i, O_WRONLY | flags) : NULL;
+	inode_put(i); /* without an end, the pipe goes with it */
+	if (end[1])
+		return 0;
+	if (end[0])
+		file_put(end[0]);
+	return -ENOMEM;
 fail:
 	if (p)
 		pipe_free(p);

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc: its tree.  Inodes and dentries are made at each look-up and go with their
+ * last user, so what exists now is what is found.
+ *
+ * Locking: none of its own.  A node names its process and thread by number; each
+ * operation finds them anew and holds references while it runs.
+ */
+#include "proc.h"
+
+#include <quire/string.h>
+
+#include "../lib/print.h"
+#include "../lib/string.h"
+#include "proc_text.h"
+#include "procfs.h"
+
+#define CAP_SYS_PTRACE 19
+#define FIRST_DYNAMIC 1024u /* readdir position of number 0; the table's entries lie before */
+
+static const struct inode_ops dir_ops, file_inode_ops, link_ops, jump_ops;
+static const struct file_ops dir_file_ops;
+
+const struct proc_node *proc_node_of(const struct file *f)
+{
+	return f->inode->private;
+}
+
+bool proc_number(const char *name, size_t len, u32 *out)
+{
+	u32 v = 0;
+	if (!len || len > 9 || (name[0] == '0' && len > 1))
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (name[i] < '0' || name[i] > '9')
+			return false;
+		v = v * 10 + (u32)(name[i] - '0');
+	}
+	*out = v;
+	return true;
+}
+
+/* ---- what a node is about --------------------------------------------------------------- */
+
+int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c)
+{
+	*c = (struct proc_ctx){.number = n->number};
+	if (!n->pid)
+		return 0;
+	c->process = process_find(n->pid);
+	if (!c->process)
+		return -ESRCH;
+	c->task = task_find(n->tid ? n->tid : n->pid);
+	if (!c->task || c->task->process != c->process) {
+		proc_ctx_put(c);
+		return -ESRCH;
+	}
+	return 0;
+}
+
+void proc_ctx_put(struct proc_ctx *c)
+{
+	if (c->task)
+		task_put(c->task);
+	if (c->process)
+		process_put(c->process);
+	c->task = NULL;
+	c->process = NULL;
+}
+
+bool proc_may_look(struct task *t)
+{
+	if (t == current() || t->process == current()->process || capable(CAP_SYS_PTRACE))
+		return true;
+	struct cred *c = task_cred_get(t);
+	struct uspace *u = task_uspace_get(t);
+	const struct cred *me = current()->cred;
+	bool ok = c && me->fsuid == c->euid && me->fsuid == c->suid && me->fsuid == c->uid &&
+		  me->fsgid == c->egid && me->fsgid == c->sgid && me->fsgid == c->gid &&
+		  (!u || u->dumpable);
+	if (u)
+		uspace_put(u);
+	if (c)
+		cred_put(c);
+	return ok;
+}
+
+struct uspace *proc_uspace(struct proc_ctx *c)
+{
+	return task_uspace_get(c->task);
+}
+
+/* The context of a guarded node, checked. */
+static int ctx_guarded(const struct proc_node *n, struct proc_ctx *c)
+{
+	int r = proc_ctx_get(n, c);
+	if (!r && n->entry->guarded && !proc_may_look(c->task)) {
+		proc_ctx_put(c);
+		r = -EACCES;
+	}
+	return r;
+}
+
+/* ---- inodes ----------------------------------------------------------------------------- */
+
+/* The same entry has the same number each time. */
+static u64 node_ino(const struct proc_node *n)
+{
+	u64 h = (u64)n->entry * 0x9e3779b97f4a7c15UL;
+	h = (h ^ n->pid) * 0x100000001b3UL;
+	h = (h ^ n->tid) * 0x100000001b3UL;
+	h = (h ^ n->number) * 0x100000001b3UL;
+	return (h >> 20 & 0xffffffffUL) | 1UL << 32;
+}
+
+static void set_owner(struct inode *i, struct proc_ctx *c)
+{
+	i->uid = i->gid = 0;
+	if (!c->task)
+		return;
+	struct cred *cred = task_cred_get(c->task);
+	struct uspace *u = task_uspace_get(c->task);
+	/* As Linux: what belongs to a process that hides its memory is root's, but for
+	 * directories that anybody may list. */
+	if (cred && (!u || u->dumpable || i->mode == (S_IFDIR | 0555))) {
+		i->uid = cred->euid;
+		i->gid = cred->egid;
+	}
+	if (u)
+		uspace_put(u);
+	if (cred)
+		cred_put(cred);
+}
+
+static struct inode *node_inode(struct fs *fs, const struct proc_node *n, struct proc_ctx *c)
+{
+	struct proc_node *copy = quire_kmalloc(sizeof(*copy), GFP_KERNEL);
+	struct inode *i = copy ? inode_new(fs, n->entry->mode) : NULL;
+	if (!i) {
+		quire_kfree(copy);
+		return NULL;
+	}
+	*copy = *n;
+	i->private = copy;
+	i->ino = node_ino(n);
+	i->fops = &dir_file_ops;
+	if (S_ISDIR(i->mode)) {
+		i->ops = &dir_ops;
+		i->nlink = 2;
+	} else {
+		i->ops = n->entry->follow     ? &jump_ops
+			 : n->entry->readlink ? &link_ops
+					      : &file_inode_ops;
+	}
+	set_owner(i, c);
+	return i;
+}
+
+static void node_release(struct inode *i)
+{
+	quire_kfree(i->private);
+}
+
+/* ---- directories ------------------------------------------------------------------------ */
+
+static bool find_in_table(const struct proc_node *dir, const char *name, size_t len,
+			  struct proc_node *out)
+{
+	for (const struct proc_entry *e = dir->entry->dir; e && e->name; e++)
+		if (strlen(e->name) == len && !memcmp(e->name, name, len)) {
+			*out = *dir;
+			out->entry = e;
+			return true;
+		}
+	return false;
+}
+
+static int proc_lookup(struct inode *dir, struct dentry *d)
+{
+	const struct proc_node *n = dir->private;
+	struct proc_node found;
+	struct proc_ctx c, of;
+	int r = ctx_guarded(n, &c);
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	bool ok = find_in_table(n, d->name, d->len, &found) ||
+		  (n->entry->names && n->entry->names->find(n, &c, d->name, d->len, &found));
+	proc_ctx_put(&c);
+	if (!ok || proc_ctx_get(&found, &of))
+		return 0; /* negative */
+	struct inode *i = node_inode(dir->fs, &found, &of);
+	proc_ctx_put(&of);
+	if (!i)
+		return -ENOMEM;
+	dentry_instantiate(d, i);
+	return 0;
+}
+
+static bool emit(struct file *f, struct dir_emit *e, const char *name, u64 ino, u8 type, u64 next)
+{
+	if (!e->emit(e, name, strlen(name), ino, type, (s64)next))
+		return false;
+	f->pos = next;
+	return true;
+}
+
+static u8 type_of(const struct proc_entry *e)
+{
+	return (u8)((e->mode & S_IFMT) >> 12);
+}
+
+static bool list_table(struct file *f, struct dir_emit *e, const struct proc_node *n)
+{
+	const struct proc_entry *t = n->entry->dir;
+	for (u64 k = 0; t && t[k].name; k++) {
+		struct proc_node child = *n;
+		child.entry = &t[k];
+		if (f->pos == k + 2 &&
+		    !emit(f, e, t[k].name, node_ino(&child), type_of(&t[k]), k + 3))
+			return false;
+	}
+	return true;
+}
+
+static void list_names(struct file *f, struct dir_emit *e, const struct proc_node *n,
+		       struct proc_ctx *c)
+{
+	const struct proc_names *names = n->entry->names;
+	struct proc_node child;
+	u32 number;
+	if (f->pos < FIRST_DYNAMIC)
+		f->pos = FIRST_DYNAMIC;
+	while (names->next(n, c, (u32)(f->pos - FIRST_DYNAMIC), &number, &child)) {
+		char name[32];
+		snprintf(name, sizeof(name), "%s%u", names->prefix, number);
+		if (!emit(f, e, name, node_ino(&child), type_of(child.entry),
+			  FIRST_DYNAMIC + number + 1UL))
+			return;
+	}
+}
+
+static int proc_readdir(struct file *f, struct dir_emit *e)
+{
+	const struct proc_node *n = proc_node_of(f);
+	struct proc_ctx c;
+	int r = ctx_guarded(n, &c);
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	struct dentry *up = f->path.dentry->parent;
+	u64 up_ino = up && up->inode ? up->inode->ino : f->inode->ino;
+	if ((f->pos != 0 || emit(f, e, ".", f->inode->ino, 4, 1)) &&
+	    (f->pos != 1 || emit(f, e, "..", up_ino, 4, 2)) && list_table(f, e, n) &&
+	    n->entry->names)
+		list_names(f, e, n, &c);
+	proc_ctx_put(&c);
+	return 0;
+}
+
+static s64 dir_seek(struct file *f, s64 off, int whence)
+{
+	if (whence == 1)
+		off += (s64)f->pos;
+	else if (whence != 0)
+		return -EINVAL;
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+
+/* ---- files and links -------------------------------------------------------------------- */
+
+static int proc_open(struct inode *i, struct file *f)
+{
+	const struct proc_node *n = i->private;
+	struct proc_ctx c;
+	int r = ctx_guarded(n, &c);
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	proc_ctx_put(&c);
+	if (n->entry->fops) {
+		f->ops = n->entry->fops;
+		f->seekable = true;
+		return 0;
+	}
+	return proc_text_open(f);
+}
+
+static int proc_readlink(struct inode *i, char *buf, size_t max)
+{
+	const struct proc_node *n = i->private;
+	struct proc_ctx c;
+	int r = ctx_guarded(n, &c);
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	r = n->entry->readlink(&c, buf, max);
+	proc_ctx_put(&c);
+	return r;
+}
+
+static int proc_follow(struct inode *i, struct path *out)
+{
+	const struct proc_node *n = i->private;
+	struct proc_ctx c;
+	int r = ctx_guarded(n, &c);
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	r = n->entry->follow(&c, out);
+	proc_ctx_put(&c);
+	return r;
+}
+
+static int no_setattr(struct inode *i, const struct attr *a)
+{
+	(void)i;
+	/* Truncating by open(2) means nothing here; the rest isn't for the taking. */
+	return a->mask & (ATTR_MODE | ATTR_UID | ATTR_GID) ? -EPERM : 0;
+}
+
+static const struct inode_ops dir_ops = {
+    .lookup = proc_lookup, .release = node_release, .setattr = no_setattr};
+static const struct inode_ops file_inode_ops = {
+    .open = proc_open, .release = node_release, .setattr = no_setattr};
+static const struct inode_ops link_ops = {
+    .readlink = proc_readlink, .release = node_release, .setattr = no_setattr};
+static const struct inode_ops jump_ops = {.readlink = proc_readlink,
+					  .follow = proc_follow,
+					  .release = node_release,
+					  .setattr = no_setattr};
+static const struct file_ops dir_file_ops = {.readdir = proc_readdir, .seek = dir_seek};
+
+/* ---- the root --------------------------------------------------------------------------- */
+
+static int self_readlink(struct proc_ctx *c, char *buf, size_t max)
+{
+	(void)c;
+	return snprintf(buf, max, "%u", current()->process->tgid);
+}
+
+static int thread_self_readlink(struct proc_ctx *c, char *buf, size_t max)
+{
+	(void)c;
+	return snprintf(buf, max, "%u/task/%u", current()->process->tgid, current()->tid);
+}
+
+static int mounts_readlink(struct proc_ctx *c, char *buf, size_t max)
+{
+	(void)c;
+	return snprintf(buf, max, "self/mounts");
+}
+
+static const struct proc_entry pid_entry = {"", S_IFDIR | 0555, .dir = proc_pid_table};
+
+static bool find_pid(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,
+		     struct proc_node *out)
+{
+	u32 pid;
+	(void)dir, (void)c;
+	if (!proc_number(name, len, &pid) || !pid)
+		return false;
+	struct task *t = task_find(pid);
+	if (!t)
+		return false;
+	/* A thread is found by its own id as well, though it isn't listed. */
+	u32 tgid = t->process ? t->process->tgid : 0;
+	task_put(t);
+	*out = (struct proc_node){&pid_entry, tgid, pid == tgid ? 0 : pid, 0};
+	return tgid;
+}
+
+static bool next_pid(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+		     struct proc_node *out)
+{
+	(void)dir, (void)c;
+	struct process *p = process_next(from);
+	if (!p)
+		return false;
+	*number = p->tgid;
+	*out = (struct proc_node){&pid_entry, p->tgid, 0, 0};
+	process_put(p);
+	return true;
+}
+
+static const struct proc_names pid_names = {find_pid, next_pid, ""};
+
+static const struct proc_entry root_table[] = {
+    {"self", S_IFLNK | 0777, .readlink = self_readlink},
+    {"thread-self", S_IFLNK | 0777, .readlink = thread_self_readlink},
+    {"cmdline", S_IFREG | 0444, .show = proc_show_cmdline},
+    {"cpuinfo", S_IFREG | 0444, .show = proc_show_cpuinfo},
+    {"devices", S_IFREG | 0444, .show = proc_show_devices},
+    {"filesystems", S_IFREG | 0444, .show = proc_show_filesystems},
+    {"loadavg", S_IFREG | 0444, .show = proc_show_loadavg},
+    {"meminfo", S_IFREG | 0444, .show = proc_show_meminfo},
+    {"mounts", S_IFLNK | 0777, .readlink = mounts_readlink},
+    {"stat", S_IFREG | 0444, .show = proc_show_stat},
+    {"swaps", S_IFREG | 0444, .show = proc_show_swaps},
+    {"sys", S_IFDIR | 0555, .dir = proc_sys_table},
+    {"uptime", S_IFREG | 0444, .show = proc_show_uptime},
+    {"version", S_IFREG | 0444, .show = proc_show_version},
+    {"vmstat", S_IFREG | 0444, .show = proc_show_vmstat},
+    {0},
+};
+static const struct proc_entry root_entry = {"", S_IFDIR | 0555, .dir = root_table,
+					     .names = &pid_names};
+
+struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_entry *top,
+		       struct dentry **root)
+{
+	struct proc_node n = {.entry = top};
+	struct proc_ctx none = {0};
+	struct fs *fs = quire_kmalloc(sizeof(*fs), GFP_KERNEL | GFP_ZERO);
+	struct dentry *d = dentry_new(NULL, "/", 1);
+	if (fs)
+		*fs = (struct fs){
+		    .type = type, .source = type, .dev = dev, .magic = magic, .uncached = true};
+	struct inode *i = fs ? node_inode(fs, &n, &none) : NULL;
+	if (!d || !i) {
+		quire_kfree(fs);
+		return NULL; /* at boot: the machine doesn't start, nothing to undo */
+	}
+	i->ino = 1;
+	dentry_instantiate(d, i);
+	*root = d;
+	return fs;
+}
+
+struct fs *procfs_new(struct dentry **root)
+{
+	return proc_fs_new("proc", 20, 0x9fa0, &root_entry, root);
+}

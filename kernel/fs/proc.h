@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside /proc and /sys: entries, text under construction, and what an entry is about.
+ *
+ * The tree is made of tables of entries.  An entry is a file that is shown as text, a
+ * file with operations of its own, a link, or a directory with a table and perhaps
+ * names that come and go (processes, threads, descriptors).
+ */
+#ifndef KERNEL_FS_PROC_H
+#define KERNEL_FS_PROC_H
+
+#include "vfs.h"
+
+/* As uname(2) gives them. */
+#define UNAME_SYSNAME "Linux"
+#define UNAME_RELEASE "6.1.0-quire"
+#define UNAME_VERSION "#1 SMP Quire"
+
+/* Text that grows.  A show function may give a long text in parts: it stops at any point
+ * with `more` set and goes on from `cursor` (0 at first) when it is called again. */
+struct seq {
+	char *buf;
+	size_t len, room;
+	u64 cursor;
+	bool more, failed; /* failed: no memory */
+};
+#define SEQ_PART 16384u /* a good size for one part */
+void seq_printf(struct seq *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void seq_puts(struct seq *s, const char *text);
+void seq_write(struct seq *s, const void *bytes, size_t n);
+void seq_putc(struct seq *s, char c);
+/* Text with blanks, newlines... as \ooo; also: further characters to escape. */
+void seq_escape(struct seq *s, const char *text, const char *also);
+/* The name of a path, "\n" escaped; label when it has none. */
+void seq_path(struct seq *s, const struct path *p);
+
+/* What an entry is about; references are held while a function of it runs. */
+struct proc_ctx {
+	struct process *process; /* null: not about a process */
+	struct task *task;       /* the thread, or the leader */
+	u32 number;              /* descriptor, CPU */
+};
+
+struct proc_entry {
+	const char *name; /* null: end of the table */
+	u32 mode;
+	int (*show)(struct seq *s, struct proc_ctx *c);        /* 0 or -errno */
+	s64 (*write)(struct proc_ctx *c, char *buf, size_t n); /* buf is terminated; n < 4096 */
+	const struct file_ops *fops;                           /* in place of show and write */
+	int (*readlink)(struct proc_ctx *c, char *buf, size_t max);
+	int (*follow)(struct proc_ctx *c, struct path *out);
+	const struct proc_entry *dir;   /* directories: the table, may be empty */
+	const struct proc_names *names; /* and the names that come and go; or null */
+	bool guarded;                   /* only who may trace the process may open (or follow) it */
+};
+
+struct proc_node { /* inode->private: one entry for one process, thread, number */
+	const struct proc_entry *entry;
+	u32 pid, tid, number; /* 0: not about one */
+};
+
+struct proc_names {
+	/* Fill *out for this name below dir; false: there is none. */
+	bool (*find)(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,
+		     struct proc_node *out);
+	/* The first number >= from and its node; false: no more.  Names are decimal numbers
+	 * with prefix before them. */
+	bool (*next)(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+		     struct proc_node *out);
+	const char *prefix;
+};
+
+/* A decimal number of at most 9 digits without sign or leading zeros. */
+bool proc_number(const char *name, size_t len, u32 *out);
+/* The context of a node, referenced: 0 or -ESRCH. */
+int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c);
+void proc_ctx_put(struct proc_ctx *c);
+/* May current look into that task as ptrace would? */
+bool proc_may_look(struct task *t);
+/* The address space of the task, loaded or not, with a reference; null: it has none. */
+struct uspace *proc_uspace(struct proc_ctx *c);
+/* A file system whose root has this table; null: no memory. */
+struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_entry *top,
+		       struct dentry **root);
+const struct proc_node *proc_node_of(const struct file *f);
+
+extern const struct file_ops proc_pagemap_ops, proc_mem_ops;
+int proc_show_maps(struct seq *s, struct proc_ctx *c);
+int proc_show_smaps(struct seq *s, struct proc_ctx *c);
+int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c);
+s64 proc_clear_refs(struct proc_ctx *c, char *buf, size_t n);
+int proc_show_mounts(struct seq *s, struct proc_ctx *c);
+int proc_show_mountinfo(struct seq *s, struct proc_ctx *c);
+
+/* proc_pid.c: what /proc/PID and /proc/PID/task/TID have. */
+extern const struct proc_entry proc_pid_table[], proc_tid_table[];
+/* proc_fd.c */
+extern const struct proc_names proc_fd_names, proc_fdinfo_names;
+/* proc_global.c, proc_sysctl.c */
+extern const struct proc_entry proc_sys_table[];
+int proc_show_meminfo(struct seq *s, struct proc_ctx *c);
+int proc_show_vmstat(struct seq *s, struct proc_ctx *c);
+int proc_show_cpuinfo(struct seq *s, struct proc_ctx *c);
+int proc_show_stat(struct seq *s, struct proc_ctx *c);
+int proc_show_uptime(struct seq *s, struct proc_ctx *c);
+int proc_show_loadavg(struct seq *s, struct proc_ctx *c);
+int proc_show_version(struct seq *s, struct proc_ctx *c);
+int proc_show_filesystems(struct seq *s, struct proc_ctx *c);
+int proc_show_cmdline(struct seq *s, struct proc_ctx *c);
+int proc_show_devices(struct seq *s, struct proc_ctx *c);
+int proc_show_swaps(struct seq *s, struct proc_ctx *c);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/PID/fd and fdinfo: the descriptors of a process.
+ *
+ * Locking: the descriptor table is held by reference and does its own.
+ */
+#include <quire/string.h>
+
+#include "../io/fdtable.h"
+#include "../lib/print.h"
+#include "../lib/string.h"
+#include "proc.h"
+
+/* The open file of descriptor c->number, referenced, or null. */
+static struct file *ctx_file(struct proc_ctx *c, bool *cloexec)
+{
+	struct fdtable *t = task_files_get(c->task);
+	struct file *f = NULL;
+	if (!t)
+		return NULL;
+	int fd = fdtable_next(t, (int)c->number, &f);
+	if (fd >= 0 && (u32)fd != c->number) {
+		file_put(f);
+		f = NULL;
+	}
+	if (fd < 0)
+		f = NULL;
+	if (f && cloexec)
+		*cloexec = fdtable_cloexec(t, fd);
+	fdtable_put(t);
+	return f;
+}
+
+static int fd_readlink(struct proc_ctx *c, char *buf, size_t max)
+{
+	struct file *f = ctx_file(c, NULL);
+	if (!f)
+		return -ENOENT;
+	char *page = quire_kmalloc(PATH_MAX, GFP_KERNEL);
+	char *name = page ? path_name(&f->path, page, PATH_MAX) : NULL;
+	int r = page ? -ENAMETOOLONG : -ENOMEM;
+	if (name) {
+		r = (int)quire_min(strlen(name), max);
+		memcpy(buf, name, (size_t)r);
+	}
+	quire_kfree(page);
+	file_put(f);
+	return r;
+}
+
+static int fd_follow(struct proc_ctx *c, struct path *out)
+{
+	struct file *f = ctx_file(c, NULL);
+	if (!f)
+		return -ENOENT;
+	*out = f->path;
+	path_get(out);
+	file_put(f);
+	return 0;
+}
+
+static u64 mount_id(const struct mount *m)
+{
+	struct mount *at;
+	u64 id = 20;
+	list_for_each (at, &mounts, all) {
+		id++;
+		if (at == m)
+			return id;
+	}
+	return 13; /* of what is in no tree */
+}
+
+static int fdinfo_show(struct seq *s, struct proc_ctx *c)
+{
+	bool cloexec = false;
+	struct file *f = ctx_file(c, &cloexec);
+	if (!f)
+		return -ENOENT;
+	seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%lu\nino:\t%lu\n", f->pos,
+		   f->flags | (cloexec ? O_CLOEXEC : 0), mount_id(f->path.mnt),
+		   f->inode ? f->inode->ino : 0);
+	if (f->ops && f->ops->show_fdinfo) {
+		char *page = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL | GFP_ZERO);
+		if (page) {
+			f->ops->show_fdinfo(f, page, QUIRE_PAGE_SIZE);
+			seq_puts(s, page);
+		}
+		quire_kfree(page);
+	}
+	file_put(f);
+	return 0;
+}
+
+static const struct proc_entry fd_entry = {"", S_IFLNK | 0700, .readlink = fd_readlink,
+					   .follow = fd_follow, .guarded = true};
+static const struct proc_entry fdinfo_entry = {"", S_IFREG | 0400, .show = fdinfo_show,
+					       .guarded = true};
+
+static bool next_fd(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+		    struct proc_node *out, const struct proc_entry *e)
+{
+	struct fdtable *t = task_files_get(c->task);
+	struct file *f;
+	if (!t)
+		return false;
+	int fd = fdtable_next(t, (int)from, &f);
+	fdtable_put(t);
+	if (fd < 0)
+		return false;
+	file_put(f);
+	*number = (u32)fd;
+	*out = *dir;
+	out->entry = e;
+	out->number = (u32)fd;
+	return true;
+}
+
+static bool find_fd(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,
+		    struct proc_node *out, const struct proc_entry *e)
+{
+	u32 want, got;
+	return proc_number(name, len, &want) && next_fd(dir, c, want, &got, out, e) && got == want;
+}
+
+static bool fd_find(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,
+		    struct proc_node *out)
+{
+	return find_fd(dir, c, name, len, out, &fd_entry);
+}
+static bool fd_next(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+		    struct proc_node *out)
+{
+	return next_fd(dir, c, from, number, out, &fd_entry);
+}
+static bool fdinfo_find(const struct proc_node *dir, struct proc_ctx *c, const char *name,
+			size_t len, struct proc_node *out)
+{
+	return find_fd(dir, c, name, len, out, &fdinfo_entry);
+}
+static bool fdinfo_next(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+			struct proc_node *out)
+{
+	return next_fd(dir, c, from, number, out, &fdinfo_entry);
+}
+
+const struct proc_names proc_fd_names = {fd_find, fd_next, ""};
+const struct proc_names proc_fdinfo_names = {fdinfo_find, fdinfo_next, ""};
+
+/* ---- mounts ----------------------------------------------------------------------------- */
+
+/* Where m is mounted; on kmalloc'ed memory behind *page. */
+static char *mount_point(struct mount *m, char **page)
+{
+	struct path p = {m, m->root};
+	*page = quire_kmalloc(PATH_MAX, GFP_KERNEL);
+	return *page ? path_name(&p, *page, PATH_MAX) : NULL;
+}
+
+int proc_show_mounts(struct seq *s, struct proc_ctx *c)
+{
+	struct mount *m;
+	(void)c;
+	list_for_each (m, &mounts, all) {
+		char *page, *at = mount_point(m, &page);
+		seq_escape(s, m->fs->source, " \t\n\\#");
+		seq_putc(s, ' ');
+		seq_escape(s, at ? at : "/", " \t\n\\#");
+		seq_printf(s, " %s %s%s%s 0 0\n", m->fs->type, m->fs->readonly ? "ro" : "rw",
+			   m->options && *m->options ? "," : "", m->options ? m->options : "");
+		quire_kfree(page);
+	}
+	return 0;
+}
+
+int proc_show_mountinfo(struct seq *s, struct proc_ctx *c)
+{
+	struct mount *m;
+	(void)c;
+	list_for_each (m, &mounts, all) {
+		char *page, *at = mount_point(m, &page);
+		u64 dev = m->fs->dev;
+		seq_printf(s, "%lu %lu %u:%u / ", mount_id(m),
+			   m->parent ? mount_id(m->parent) : 1UL, (unsigned)(dev >> 8 & 0xfff),
+			   (unsigned)((dev & 0xff) | (dev >> 12 & 0xfff00)));
+		seq_escape(s, at ? at : "/", " \t\n\\");
+		seq_printf(s, " %s%s%s - %s ", m->fs->readonly ? "ro" : "rw",
+			   m->options && *m->options ? "," : "", m->options ? m->options : "",
+			   m->fs->type);
+		seq_escape(s, m->fs->source, " \t\n\\");
+		seq_printf(s, " %s\n", m->fs->readonly ? "ro" : "rw");
+		quire_kfree(page);
+	}
+	return 0;
+}
