@@ -158,16 +158,6 @@ int pt_make_root(struct pt_cursor *c, struct pfn root, u64 addr, unsigned level,
 
 /* ---- entries ------------------------------------------------------------------------------ */
 
-struct pte pt_set(struct pt_cursor *c, struct pte e)
-{
-	struct pte old = {__atomic_exchange_n(&c->entry->v, e.v, __ATOMIC_ACQ_REL)};
-	s32 change = (s32)!pte_none(e) - (s32)!pte_none(old);
-	if (change)
-		__atomic_store_n(&c->table->pt_used, c->table->pt_used + (u32)change,
-				 __ATOMIC_RELAXED);
-	return old;
-}
-
 struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set)
 {
 	struct pte old = pt_get(c);

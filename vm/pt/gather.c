@@ -27,13 +27,6 @@ void gather_init(struct tlb_gather *g, struct quire_mm *mm, bool whole)
 	reset(g);
 }
 
-bool gather_page(struct tlb_gather *g, struct page *page)
-{
-	ASSERT(g->n < GATHER_PAGES);
-	g->pages[g->n++] = page;
-	return g->n == GATHER_PAGES;
-}
-
 void gather_table(struct tlb_gather *g, struct page *table)
 {
 	table->lru.next = (struct list *)g->freed_tables;

@@ -156,7 +156,14 @@ static inline struct pte pt_get(const struct pt_cursor *c)
 }
 /* Replace the entry; returns what it was, so that no accessed or dirty bit is lost.
  * Keeps table->pt_used.  Lock held.  Flushing is the caller's (gather). */
-struct pte pt_set(struct pt_cursor *c, struct pte e);
+static inline struct pte pt_set(struct pt_cursor *c, struct pte e)
+{
+	struct pte old = {__atomic_exchange_n(&c->entry->v, e.v, __ATOMIC_ACQ_REL)};
+	u32 used = c->table->pt_used + !pte_none(e) - !pte_none(old);
+	/* Written by the lock's holder alone, but looked at by others without it. */
+	__atomic_store_n(&c->table->pt_used, used, __ATOMIC_RELAXED);
+	return old;
+}
 /* Clear and set bits; returns what it was.  Lock held; must not change none-ness. */
 struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set);
 
@@ -195,7 +202,11 @@ static inline void gather_range(struct tlb_gather *g, u64 start, u64 end)
 }
 /* Put page after the flush.  True when the gather is full: the caller then drops its
  * page-table lock, calls gather_flush() and goes on. */
-bool gather_page(struct tlb_gather *g, struct page *page);
+static inline bool gather_page(struct tlb_gather *g, struct page *page)
+{
+	g->pages[g->n++] = page;
+	return g->n == GATHER_PAGES;
+}
 /* Free this table (unlinked already) after the flush. */
 void gather_table(struct tlb_gather *g, struct page *table);
 /* Flush and free what has been collected; the gather can be used on.  No page-table
