@@ -442,6 +442,9 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 	next->on_cpu = 1;
 	p->current = next;
 	p->kernel_rsp = next->kstack + KSTACK_PAGES * QUIRE_PAGE_SIZE;
+	p->tss->rsp[0] = p->kernel_rsp; /* interrupts and exceptions from user mode */
+	if (prev->rseq)
+		__atomic_or_fetch(&prev->sig_flag, TASK_WORK_RSEQ, __ATOMIC_RELAXED);
 	if (prev->uspace != next->uspace)
 		uspace_switch(prev->uspace, next->uspace);
 	switch_bases(prev, next);
