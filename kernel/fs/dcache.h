@@ -70,8 +70,10 @@ bool inode_owner_or_capable(struct inode *i);
 void now_coarse(struct timespec64 *t);
 u32 current_umask(void);
 
-/* layerfs.c: the file system of this kernel, over an export (tag) or memory alone. */
-struct fs *layerfs_new(const char *tag, bool through, struct dentry **root, int *err);
+/* layerfs.c: the file system of this kernel, over the export with this tag, which is the
+ * folder `base` of the host ("" for "/"; kept). */
+struct fs *layerfs_new(const char *tag, const char *base, bool through, struct dentry **root,
+		       int *err);
 
 #define MAKEDEV(major, minor) \
 	((u64)(((minor)&0xffu) | ((major)&0xfffu) << 8 | (u64)((minor) & ~0xffu) << 12))

@@ -41,6 +41,7 @@ int layer_lookup(struct inode *dir, struct dentry *d)
 		return 0;
 	if (err)
 		return err;
+	layer_note_device(layer_of(dir), n->dev_index, d);
 	d->in_store = true;
 	dentry_instantiate(d, &n->i);
 	return 0;
@@ -562,7 +563,8 @@ static int list_store(struct file *f, struct listing *l, struct dir_emit *e)
 		}
 		struct dentry *c = dentry_cached(f->path.dentry, n.name, n.len);
 		bool hidden = c && c->pinned;
-		u64 dev, ino = layer_file_number(layer, n.path, &dev);
+		u8 dev;
+		u64 ino = layer_file_number(layer, n.path, &dev);
 
 		if (c)
 			dentry_put(c);

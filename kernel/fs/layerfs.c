@@ -141,35 +141,11 @@ struct node *node_new(struct layer *l, u32 mode)
 	return n;
 }
 
-u64 layer_file_number(struct layer *l, u64 path, u64 *dev)
-{
-	/*
-	 * QEMU (multidevs=remap) appends a mark of the device to the file's number: an
-	 * Exp-Golomb code, written backwards, so z zeros from below mean 2z + 1 bits.
-	 */
-	unsigned zeros = path ? (unsigned)__builtin_ctzl(path) : 64, bits = 2 * zeros + 1;
-	u64 mark;
-	u32 k;
-
-	*dev = 0;
-	if (bits > 15)
-		return path;
-	mark = path & ((1UL << bits) - 1);
-	spin_lock(&l->dev_lock);
-	for (k = 0; k < l->ndevs && l->dev_tag[k] != mark; k++)
-		;
-	if (k == l->ndevs && k < LAYER_DEVS)
-		l->dev_tag[l->ndevs++] = mark;
-	spin_unlock(&l->dev_lock);
-	*dev = l->fs.dev + quire_min(k, (u32)LAYER_DEVS - 1);
-	return path >> bits;
-}
-
 static void fill_attr(struct layer *l, struct node *n, const struct p9_attr *a)
 {
 	struct inode *i = &n->i;
 
-	i->ino = layer_file_number(l, a->qid.path, &i->dev);
+	i->ino = layer_file_number(l, a->qid.path, &n->dev_index);
 	i->mode = a->mode;
 	i->uid = a->uid;
 	i->gid = a->gid;
@@ -393,6 +369,8 @@ int node_refresh(struct inode *i)
 	struct p9_attr a;
 	int err;
 
+	if (n->fid)
+		i->dev = layer_device(l, n->dev_index);
 	if (!l->through) {
 		if (S_ISREG(i->mode) && (!n->fid || n->dirty))
 			i->blocks = n->fid ? (i->size + 511) / 512 : i->mapping.nr_pages * 8;
@@ -630,7 +608,8 @@ static struct dentry *root_dentry(struct node *n)
 	return d;
 }
 
-struct fs *layerfs_new(const char *tag, bool through, struct dentry **root, int *err)
+struct fs *layerfs_new(const char *tag, const char *base, bool through, struct dentry **root,
+		       int *err)
 {
 	struct layer *l = layer_alloc("9p", tag);
 	struct p9_fid *fid;
@@ -640,6 +619,7 @@ struct fs *layerfs_new(const char *tag, bool through, struct dentry **root, int 
 	if (!l)
 		return NULL;
 	l->through = through;
+	l->base = base;
 	l->fs.magic = 0x01021997;
 	l->fs.sync = through ? layer_sync : NULL;
 	l->fs.fsync = layer_fsync;
@@ -653,6 +633,8 @@ struct fs *layerfs_new(const char *tag, bool through, struct dentry **root, int 
 		return NULL;
 	}
 	*root = root_dentry(n);
+	if (*root)
+		layer_note_device(l, n->dev_index, *root);
 	return &l->fs;
 }
 

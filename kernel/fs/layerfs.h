@@ -15,6 +15,13 @@
 
 #define LAYER_DEVS 16
 
+struct layer_dev {
+	u64 mark;      /* the export's mark of a device in file numbers */
+	u64 dev;       /* as st_dev has it */
+	char *path;    /* of a file that is on it; set once */
+	bool resolved; /* dev is the host's */
+};
+
 struct layer {
 	struct fs fs; /* first */
 	struct p9_client *client;
@@ -22,7 +29,8 @@ struct layer {
 	bool through;
 	struct spinlock dev_lock; /* RANK_HOST_MID + 10 */
 	u32 ndevs;                /* guarded by dev_lock */
-	u64 dev_tag[LAYER_DEVS];  /* the export's mark of a device in file numbers */
+	struct layer_dev devs[LAYER_DEVS];
+	const char *base; /* path of the root on the host, "" for "/" */
 };
 
 struct node {
@@ -35,6 +43,7 @@ struct node {
 	u64 key;              /* the export's number of the file */
 	struct list hash;     /* by key; guarded by table_lock */
 	char *target;         /* of a symbolic link; null: not read yet; set once */
+	u8 dev_index;         /* in layer->devs */
 	u32 dirty;            /* differs from the store; atomic */
 	u32 synced;           /* layer_sync()'s pass; guarded by table_lock */
 };
@@ -58,8 +67,13 @@ void node_gone(struct node *n);
 int node_refresh(struct inode *i);
 /* Open for reading or writing, if it isn't yet. */
 int node_open(struct node *n, bool write);
-/* The file's number and device as on the host, from the export's. */
-u64 layer_file_number(struct layer *l, u64 path, u64 *dev);
+/* layerdev.c: a file's number as on the host, from the export's, and which of layer->devs it
+ * is on. */
+u64 layer_file_number(struct layer *l, u64 path, u8 *index);
+/* d is on the device: where it can be looked for in the host's table of mounts. */
+void layer_note_device(struct layer *l, unsigned index, struct dentry *d);
+/* st_dev as on the host.  Sleeps. */
+u64 layer_device(struct layer *l, unsigned index);
 
 /* layerdir.c */
 extern const struct file_ops layer_dir_ops;

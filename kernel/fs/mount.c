@@ -92,7 +92,7 @@ static void mount_root(void)
 {
 	struct dentry *root;
 	int err;
-	struct fs *fs = layerfs_new("root", false, &root, &err);
+	struct fs *fs = layerfs_new("root", "", false, &root, &err);
 	struct mount *m;
 
 	if (!fs)
@@ -136,7 +136,7 @@ static bool mount_rw(unsigned n)
 	memcpy(path, name, len);
 	path[len] = 0;
 	snprintf(tag, 16, "rw%u", n);
-	fs = layerfs_new(tag, true, &root, &err);
+	fs = layerfs_new(tag, path, true, &root, &err);
 	if (fs)
 		err = mount_at(path, fs, root, "rw,noatime");
 	if (err)

@@ -367,7 +367,6 @@ struct fs *memfs_new(const char *type, struct dentry **root);
 struct inode *memfs_inode(struct fs *fs, u32 mode);
 /* generic page-cache file operations: what regular files of every fs use */
 extern const struct file_ops cached_file_ops;
-extern const struct file_ops dcache_dir_ops; /* readdir from cached children, all there are */
 u64 inode_mapping_size(struct quire_mapping *m);
 
 /* devices: dev/ registers character devices by number */
