@@ -42,7 +42,7 @@ static bool next_part(struct quire_mm *mm, u64 *at, u64 *to, u64 end, bool locke
 	return found;
 }
 
-int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only)
+int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only, bool strict)
 {
 	u64 at = start, to;
 	bool write;
@@ -50,7 +50,7 @@ int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only)
 	while (at < end && next_part(mm, &at, &to, end, locked_only, &write)) {
 		int err = populate_range(mm, at, to, write);
 
-		if (err && (locked_only || err == -EINTR))
+		if (err && (strict || err == -EINTR))
 			return err;
 		at = to;
 	}
@@ -165,7 +165,7 @@ s64 quire_mlock(struct quire_mm *mm, u64 addr, u64 len, bool onfault)
 	write_unlock(&mm->mmap_lock);
 	if (err)
 		return err;
-	return lock_error(mm_populate(mm, start, end, true));
+	return lock_error(mm_populate(mm, start, end, true, true));
 }
 
 s64 quire_munlock(struct quire_mm *mm, u64 addr, u64 len)
@@ -216,7 +216,7 @@ s64 quire_mlockall(struct quire_mm *mm, int flags)
 	}
 	write_unlock(&mm->mmap_lock);
 	if (!err && (flags & MCL_CURRENT))
-		mm_populate(mm, 0, mm->layout.task_size, false);
+		mm_populate(mm, 0, mm->layout.task_size, false, false);
 	return err;
 }
 

@@ -68,8 +68,9 @@ void mm_update_peaks(struct quire_mm *mm);
 /* mmap.c: an address for a mapping of len bytes, by Linux's rules; or -errno. */
 s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags);
 /* mlock.c: fault in what populate_range() can of [start, end), VMA by VMA; with
- * `locked_only` only locked VMAs, and stops at the first error.  mmap_lock not held. */
-int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only);
+ * `locked_only` only locked VMAs, with `strict` only up to the first error.  mmap_lock not
+ * held. */
+int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only, bool strict);
 
 /*
  * unmap.c: taking [start, end) out of the address space, in steps, so that the

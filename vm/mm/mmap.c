@@ -309,7 +309,7 @@ s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, stru
 	write_unlock(&mm->mmap_lock);
 	if (at >= 0 &&
 	    ((s.flags & VM_LOCKED) || (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE))
-		mm_populate(mm, (u64)at, (u64)at + len, false);
+		mm_populate(mm, (u64)at, (u64)at + len, false, false);
 	return at;
 }
 
@@ -363,6 +363,6 @@ s64 quire_brk(struct quire_mm *mm, u64 brk)
 out:
 	write_unlock(&mm->mmap_lock);
 	if (populate)
-		mm_populate(mm, from, to, false);
+		mm_populate(mm, from, to, false, false);
 	return (s64)old;
 }

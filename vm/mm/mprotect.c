@@ -92,7 +92,7 @@ static void protect_range(struct vma *v, u64 start, u64 end)
 }
 
 /* [start, end) of v gets newflags. */
-static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags)
+static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags, bool *populate)
 {
 	struct quire_mm *mm = v->mm;
 	u64 oldflags = v->flags, pages = (end - start) >> QUIRE_PAGE_SHIFT, charged = 0;
@@ -118,6 +118,9 @@ static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags)
 	}
 	protect_range(now, start, end);
 	vma_write_unlock(now);
+	/* Locked private pages are copied before the first write. */
+	if ((oldflags & (VM_WRITE | VM_SHARED | VM_LOCKED)) == VM_LOCKED && (newflags & VM_WRITE))
+		*populate = true;
 	mm_account(mm, oldflags, -(s64)pages);
 	mm_account(mm, newflags, (s64)pages);
 	return 0;
@@ -139,7 +142,8 @@ static int first_address(const struct vma *v, u64 *start, u64 end, u64 grows)
 	return grows ? -EINVAL : 0; /* no VMA of ours grows upwards */
 }
 
-static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey)
+static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey,
+			   bool *populate)
 {
 	struct vma *v = vma_find(&mm->index, start);
 	u64 mask = VM_ACCESS | (pkey >= 0 ? VM_PKEY_MASK : 0), want = 0;
@@ -160,7 +164,7 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 		/* VM_MAY* are the permissions four bits up. */
 		if (flags & ~(flags >> 4) & VM_ACCESS)
 			return -EACCES;
-		err = protect_part(v, at, to, flags);
+		err = protect_part(v, at, to, flags, populate);
 		if (err)
 			return err;
 		at = to;
@@ -171,6 +175,7 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey)
 {
 	const u64 grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
+	bool populate = false;
 	u64 end;
 	int err;
 
@@ -186,7 +191,9 @@ s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey)
 	if ((prot & ~(u64)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM)) || pkey > 15)
 		return -EINVAL;
 	write_lock(&mm->mmap_lock);
-	err = mprotect_locked(mm, addr, end, prot, grows, pkey);
+	err = mprotect_locked(mm, addr, end, prot, grows, pkey, &populate);
 	write_unlock(&mm->mmap_lock);
+	if (populate)
+		mm_populate(mm, addr, end, true, false);
 	return err;
 }

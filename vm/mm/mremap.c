@@ -415,6 +415,6 @@ s64 quire_mremap(struct quire_mm *mm, u64 addr, u64 old_len, u64 new_len, u64 fl
 	at = mremap_locked(&m, new_addr);
 	write_unlock(&mm->mmap_lock);
 	if (at >= 0 && m.populate)
-		mm_populate(mm, m.to + m.new_len - m.populate, m.to + m.new_len, false);
+		mm_populate(mm, m.to + m.new_len - m.populate, m.to + m.new_len, false, false);
 	return at;
 }
