@@ -46,8 +46,15 @@ void *quire_host_alloc(size_t size, size_t align)
 	return boot_alloc(size, align);
 }
 
+/* Called by debug builds only. */
 struct quire_lockset *quire_host_lockset(void)
 {
+#ifdef QUIRE_DEBUG
+	/* A CPU that starts up takes locks before it has a task. */
+	static struct quire_lockset starting[QUIRE_MAX_CPUS];
+	if (!current())
+		return &starting[quire_host_cpu()];
+#endif
 	return &current()->locks;
 }
 
