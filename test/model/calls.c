@@ -181,8 +181,8 @@ void op_mlock(struct mproc *p)
 
 /* ---- mremap --------------------------------------------------------------------------------- */
 
-/* Where the VMA that has page i ends, as a page number; the model knows pages only. */
-static unsigned vma_end(struct mproc *p, unsigned i)
+/* Where the VMA that has page i starts and ends, in pages; the model knows pages only. */
+static unsigned vma_bounds(struct mproc *p, unsigned i, unsigned *start)
 {
 	struct quire_vma_info v;
 
@@ -190,7 +190,15 @@ static unsigned vma_end(struct mproc *p, unsigned i)
 		disagree("no mapping at page %u", i);
 	if (v.file)
 		v.file->ops->put(v.file);
+	*start = (unsigned)((v.start - BASE) / PAGE);
 	return (unsigned)((v.end - BASE) / PAGE);
+}
+
+static unsigned vma_end(struct mproc *p, unsigned i)
+{
+	unsigned start;
+
+	return vma_bounds(p, i, &start);
 }
 
 static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
@@ -207,6 +215,14 @@ static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
 		wanted = -EINVAL;
 	else if (vma_end(p, at) < at + n)
 		wanted = -EFAULT;
+	/* A source that is kept isn't locked any more, the rest of its VMA neither. */
+	if (keep && wanted > 0) {
+		unsigned start, end = vma_bounds(p, at, &start);
+
+		for (unsigned i = start; i < end; i++)
+			if (i < at || i >= at + n)
+				p->page[i].locked = 0;
+	}
 	/* A source that is too short shows after the target is unmapped. */
 	if (wanted != -EINVAL && p->page[at].kind)
 		memset(&p->page[to], 0, n * sizeof(struct mpage));

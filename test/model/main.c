@@ -4,6 +4,7 @@
  * A failing seed is printed and runs the same again.
  */
 #include <time.h>
+#include <unistd.h>
 
 #include "model.h"
 
@@ -29,7 +30,9 @@ int main(int argc, char **argv)
 		/* Distinct states for neighbouring seeds. */
 		struct model_source s = {.seed = (seed + n) * 0x9e3779b97f4a7c15u};
 
-		fprintf(stderr, "\rseed %lu ", seed + n);
+		if (isatty(2))
+			fprintf(stderr, "\rseed %lu ", seed + n);
+		model_seed = seed + n;
 		operations += model_run(&s, (unsigned)steps);
 	}
 	printf("\n%lu runs, %lu operations\n[  PASSED  ] 1 test(s).\n", n, operations);

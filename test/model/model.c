@@ -8,6 +8,7 @@
 #define KEPT 40
 
 struct world world;
+u64 model_seed;
 
 static char kept[KEPT][160];
 static u64 nr_kept;
@@ -49,6 +50,11 @@ void note(const char *fmt, ...)
 
 static void show_kept(int sig)
 {
+	char head[60];
+	int k = snprintf(head, sizeof(head), "model: in the run of seed %lu\n", model_seed);
+
+	if (write(2, head, (size_t)k) < 0)
+		return;
 	for (u64 i = nr_kept > KEPT ? nr_kept - KEPT : 0; i < nr_kept; i++) {
 		char line[200];
 		int n = snprintf(line, sizeof(line), "  %lu: %s\n", i, kept[i % KEPT]);

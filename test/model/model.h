@@ -20,6 +20,8 @@ struct model_source {
  * world down and count the frames.  Aborts with the last operations at the first
  * disagreement.  How many operations were made. */
 unsigned model_run(struct model_source *s, unsigned steps);
+/* The seed of the run under way, told when it fails. */
+extern u64 model_seed;
 /* Boot the machine and arrange for the last operations to be shown at an abort. */
 void model_boot(void);
 
