@@ -166,18 +166,18 @@ static u64 prot_of(const struct phdr *p)
 	       (p->flags & PF_X ? PROT_EXEC : 0);
 }
 
-/* Memory beyond the file's part of a segment: the rest of its last page cleared, whole
- * pages after that anonymous. */
+/* Memory beyond the file's part of a segment: the rest of its last page is cleared (all
+ * of it: dynamic linkers allocate from what follows their own data), whole pages after
+ * that are anonymous. */
 static int map_bss(struct quire_mm *mm, const struct phdr *p, u64 bias)
 {
 	u64 file_end = p->vaddr + p->filesz + bias, mem_end = p->vaddr + p->memsz + bias;
 	u64 from = p->filesz ? quire_round_up(file_end, QUIRE_PAGE_SIZE)
 			     : quire_round_down(p->vaddr + bias, QUIRE_PAGE_SIZE);
-	u64 to = quire_round_up(mem_end, QUIRE_PAGE_SIZE);
-	if (p->memsz > p->filesz && p->filesz && (p->flags & PF_W) && from != file_end)
-		if (clear_user_partial(file_end, quire_min(from, mem_end) - file_end) !=
-		    quire_min(from, mem_end) - file_end)
-			return -EFAULT;
+	u64 to = quire_round_up(mem_end, QUIRE_PAGE_SIZE), rest = from - file_end;
+	if (p->memsz > p->filesz && p->filesz && (p->flags & PF_W) &&
+	    clear_user_partial(file_end, rest) != rest)
+		return -EFAULT;
 	if (to <= from)
 		return 0;
 	s64 r = quire_mmap(mm, from, to - from, prot_of(p), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
