@@ -285,6 +285,9 @@ static s64 copy_range(struct file *in, u64 uin, struct file *out, u64 uout, u64 
 		return -EISDIR;
 	if (!S_ISREG(in->inode->mode) || !S_ISREG(out->inode->mode))
 		return -EINVAL;
+	if (in->inode->fs != out->inode->fs || in->ops != &cached_file_ops ||
+	    out->ops != &cached_file_ops)
+		return -EXDEV;
 	if (uin && get_user_u64(&from, uin))
 		return -EFAULT;
 	if (uout && get_user_u64(&to, uout))
