@@ -140,7 +140,7 @@ static char **command_line(const struct options *o, bool kvm, int config, int ch
 	arg2(&a, "-chardev", xasprintf("socket,id=io,fd=%d", channel));
 	arg2(&a, "-device", strdup("virtconsole,chardev=io"));
 	for (char **extra = o->qemu_args; extra && *extra; extra++)
-		arg(&a, *extra);
+		arg(&a, strdup(*extra));
 	return a.v;
 }
 
@@ -205,12 +205,11 @@ void qemu_start(struct qemu *q, const struct options *o, bool kvm)
 			fprintf(stderr, " %s", *a);
 		fputc('\n', stderr);
 	}
-	if (o->gdb)
-		warn_line("waiting for a debugger: gdb -x %.*s/quire-gdb.py %s",
-			  (int)(strrchr(kernel_path(o), '/')
-				    ? strrchr(kernel_path(o), '/') - kernel_path(o)
-				    : 1),
-			  strrchr(kernel_path(o), '/') ? kernel_path(o) : ".", kernel_path(o));
+	if (o->gdb) {
+		const char *kernel = kernel_path(o), *slash = strrchr(kernel, '/');
+		warn_line("waiting for a debugger: gdb -x %.*squire-gdb.py %s",
+			  slash ? (int)(slash - kernel + 1) : 0, kernel, kernel);
+	}
 	q->pid = fork();
 	if (q->pid < 0)
 		die("fork: %s", strerror(errno));
