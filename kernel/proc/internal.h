@@ -211,6 +211,8 @@ void send_sigentry(struct process *p, struct task *t, struct sigentry *e);
 void cancel_sigentry(struct process *p, struct sigentry *e);
 void signal_recalc_locked(struct task *t); /* siglock held */
 void set_blocked(u64 mask);                /* of current; KILL and STOP are left out */
+/* Until it is called with 0, senders wake current for these, blocked or not. */
+void signal_wait_for(u64 mask);
 bool may_signal(struct process *p, int sig);
 /* Take the next deliverable signal of current, its action in *act. */
 int signal_next(struct siginfo *info, struct sigaction_k *act);

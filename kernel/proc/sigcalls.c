@@ -153,21 +153,20 @@ SYSCALL4(rt_sigtimedwait, u64, uset, u64, uinfo, u64, utimeout, u64, size)
 	}
 	int sig = signal_dequeue(set, &info);
 	if (!sig && deadline > time_ns()) {
-		/* Unblocked while it waits, so that senders choose this thread. */
-		u64 old = t->sig_blocked;
 		int err = 0;
-		set_blocked(old & ~set);
-		while (!(sig = signal_dequeue(set, &info)) && !err) {
+		signal_wait_for(set);
+		for (;;) {
 			__atomic_store_n(&t->state, (u32)TASK_INTERRUPTIBLE, __ATOMIC_SEQ_CST);
+			sig = signal_dequeue(set, &info);
+			if (sig || err)
+				break;
 			if (signal_pending())
 				err = -EINTR;
 			else if (!schedule_until(deadline))
 				err = -EAGAIN;
-			__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
 		}
-		if (!sig)
-			sig = signal_dequeue(set, &info);
-		set_blocked(old);
+		__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
+		signal_wait_for(0);
 		if (!sig)
 			return err;
 	}

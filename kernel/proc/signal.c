@@ -181,12 +181,17 @@ void kill_other_threads(struct process *p, struct task *except)
 /* Will take the signal when told? */
 static bool wants(struct task *t, int sig)
 {
-	return !t->exiting && (sig == SIGKILL || !(t->sig_blocked & SIGMASK(sig)));
+	return !t->exiting &&
+	       (sig == SIGKILL || !(t->sig_blocked & ~t->sig_waiting & SIGMASK(sig)));
 }
 
 static struct task *choose_thread(struct process *p, int sig)
 {
-	struct task *t = current();
+	struct task *t;
+	list_for_each (t, &p->threads, thread)
+		if ((t->sig_waiting & SIGMASK(sig)) && wants(t, sig))
+			return t;
+	t = current();
 	if (!in_interrupt() && t->process == p && wants(t, sig))
 		return t;
 	t = p->leader;
@@ -208,6 +213,10 @@ static void tell_thread(struct process *p, struct task *t, int sig)
 {
 	if (t ? !wants(t, sig) : !(t = choose_thread(p, sig)))
 		return;
+	if (t->sig_waiting & SIGMASK(sig)) { /* it takes the signal itself: no delivery */
+		wake_task(t, 1u << TASK_INTERRUPTIBLE);
+		return;
+	}
 	if (!p->group_exit && surely_fatal(p, sig)) {
 		p->group_exit = true;
 		p->exit_status = (u32)sig;
@@ -416,6 +425,14 @@ int signal_dequeue(u64 mask, struct siginfo *info)
 		signal_recalc_locked(t);
 	spin_unlock_irq(&p->siglock, irq);
 	return sig;
+}
+
+void signal_wait_for(u64 mask)
+{
+	struct task *t = current();
+	unsigned long irq = spin_lock_irq(&t->process->siglock);
+	t->sig_waiting = mask;
+	spin_unlock_irq(&t->process->siglock, irq);
 }
 
 u64 signal_pending_set(void)
