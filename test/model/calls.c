@@ -219,6 +219,11 @@ static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
 	if (keep && wanted > 0) {
 		unsigned start, end = vma_bounds(p, at, &start);
 
+		/* Unmapping the target may have cut it. */
+		if (to > at)
+			end = quire_min(end, to);
+		else
+			start = quire_max(start, to + n);
 		for (unsigned i = start; i < end; i++)
 			if (i < at || i >= at + n)
 				p->page[i].locked = 0;
