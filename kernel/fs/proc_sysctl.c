@@ -31,8 +31,8 @@ static bool parse(char *buf, size_t n, u64 *out)
 	return true;
 }
 
-/* A setting of the core: how it is shown, and written within limits. */
-#define SETTING(name, field, low, high)                                                  \
+/* A setting of the core: how it is shown, and written up to a limit. */
+#define SETTING(name, field, high)                                                       \
 	static int show_##name(struct seq *s, struct proc_ctx *c)                        \
 	{                                                                                \
 		(void)c;                                                                 \
@@ -43,17 +43,17 @@ static bool parse(char *buf, size_t n, u64 *out)
 	{                                                                                \
 		u64 v;                                                                   \
 		(void)c;                                                                 \
-		if (!parse(b, n, &v) || v < (low) || v > (high))                         \
+		if (!parse(b, n, &v) || v > (high))                                      \
 			return -EINVAL;                                                  \
 		__atomic_store_n(&quire_sysctl.field, (__typeof__(quire_sysctl.field))v, \
 				 __ATOMIC_RELAXED);                                      \
 		return 0;                                                                \
 	}
-SETTING(max_map_count, max_map_count, 0UL, 0x7fffffffUL)
-SETTING(overcommit_memory, overcommit_memory, 0UL, 2UL)
-SETTING(overcommit_ratio, overcommit_ratio, 0UL, 0x7fffffffUL)
-SETTING(overcommit_kbytes, overcommit_kbytes, 0UL, ~0UL >> 12)
-SETTING(mmap_min_addr, mmap_min_addr, 0UL, QUIRE_USER_END)
+SETTING(max_map_count, max_map_count, 0x7fffffffUL)
+SETTING(overcommit_memory, overcommit_memory, 2UL)
+SETTING(overcommit_ratio, overcommit_ratio, 0x7fffffffUL)
+SETTING(overcommit_kbytes, overcommit_kbytes, ~0UL >> 12)
+SETTING(mmap_min_addr, mmap_min_addr, QUIRE_USER_END)
 
 static s64 write_drop_caches(struct proc_ctx *c, char *buf, size_t n)
 {

@@ -8,6 +8,7 @@
  */
 #include "../syscall/syscall.h"
 #include "io.h"
+#include "socket.h"
 
 static struct fs anon_fs = {
     .type = "anon_inodefs", .source = "anon_inodefs", .dev = 14, .magic = 0x09041934};
@@ -20,6 +21,7 @@ void io_init(void)
 	if (!anon_inode)
 		quire_host_panic("no memory for the first inode");
 	anon_inode->ops = &anon_inode_ops;
+	unix_init();
 }
 
 struct file *anon_file(const char *label, const struct file_ops *ops, u32 flags, void *private)

@@ -69,7 +69,7 @@ struct watch_head { /* file->epitems */
 static struct mutex watch_lock = MUTEX_INIT(RANK_HOST_IO);
 static const struct file_ops epoll_ops;
 
-static unsigned long ready_lock(struct epoll *ep)
+static unsigned long ready_lock(struct epoll *ep) ACQUIRES(ep->ready_lock) NO_TSA
 {
 	unsigned long irq = quire_host_irq_save();
 	spin_lock_nested(&ep->ready_lock);

@@ -77,7 +77,7 @@ static void use_arrays(struct fdtable *t, struct file **file, u32 size)
 }
 
 /* Make room for descriptor fd.  Called with the lock held, drops it meanwhile. */
-static int grow_locked(struct fdtable *t, u32 fd)
+static int grow_locked(struct fdtable *t, u32 fd) NO_TSA
 {
 	u32 size = t->size;
 	while (size <= fd)

@@ -515,14 +515,14 @@ long pipe_set_size(struct file *f, u64 size)
 	return r;
 }
 
-static void lock_two(struct pipe *a, struct pipe *b)
+static void lock_two(struct pipe *a, struct pipe *b) NO_TSA
 {
 	mutex_lock(a < b ? &a->lock : &b->lock);
 	mutex_lock_nested(a < b ? &b->lock : &a->lock);
 }
 
 /* Copy (and with `move` take away) up to len bytes from one pipe to another. */
-static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait, bool move)
+static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait, bool move) NO_TSA
 {
 	for (;;) {
 		lock_two(in, out);
@@ -569,7 +569,7 @@ s64 pipe_tee(struct file *in, struct file *out, u64 len, bool nowait)
 	return len ? pipe_to_pipe(in->private, out->private, len, nowait, false) : 0;
 }
 
-s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool nowait)
+s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool nowait) NO_TSA
 {
 	struct pipe *p = in->private;
 	nowait |= (in->flags & O_NONBLOCK) != 0;

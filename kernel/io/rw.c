@@ -285,18 +285,15 @@ SYSCALL4(sendfile, int, out_fd, int, in_fd, u64, upos, u64, count)
 	r = -EINVAL;
 	if (out->flags & O_APPEND)
 		goto end;
-	if (!upos)
-		mutex_lock(&in->pos_lock);
-	if (!upos)
-		pos = in->pos;
-	r = 0;
-	if (in != out || upos)
+	if (upos) {
 		r = copy_file(out, in, &pos, count);
-	if (!upos) {
-		in->pos = pos;
+		if (put_user_u64(upos, pos))
+			r = -EFAULT;
+	} else if (in != out) {
+		mutex_lock(&in->pos_lock);
+		r = copy_file(out, in, &in->pos, count);
 		mutex_unlock(&in->pos_lock);
-	} else if (put_user_u64(upos, pos))
-		r = -EFAULT;
+	}
 end:
 	if (in)
 		file_put(in);
