@@ -48,8 +48,7 @@ void quire_meminfo(struct quire_meminfo *out)
 	out->anon -= quire_min(out->anon, out->shmem);
 	out->slab_unreclaimable = slab_pages();
 	out->page_tables = pt_tables_total();
-	out->kernel_areas = kernel_area_frames();
-	out->per_cpu = kernel_reserve_frames();
+	out->kernel_areas = kernel_area_frames() + kernel_reserve_frames();
 	out->committed = mm_committed();
 	out->commit_limit = mm_commit_limit();
 	out->reserved = core_config.max_pfn - quire_min(core_config.max_pfn, out->total);
