@@ -86,7 +86,6 @@ int p9_readdir(struct p9_fid *fid, u64 pos, void *buf, u32 max);
 
 int p9_mkdir(struct p9_fid *dir, const char *name, u32 mode, u32 gid);
 int p9_symlink(struct p9_fid *dir, const char *name, const char *target, u32 gid);
-int p9_mknod(struct p9_fid *dir, const char *name, u32 mode, u64 rdev, u32 gid);
 int p9_link(struct p9_fid *dir, struct p9_fid *target, const char *name);
 int p9_renameat(struct p9_fid *from, const char *name, struct p9_fid *to, const char *new_name);
 int p9_unlinkat(struct p9_fid *dir, const char *name, bool directory);

@@ -286,21 +286,6 @@ int p9_symlink(struct p9_fid *dir, const char *name, const char *target, u32 gid
 	return p9_simple_call(r);
 }
 
-int p9_mknod(struct p9_fid *dir, const char *name, u32 mode, u64 rdev, u32 gid)
-{
-	struct request *r = p9_begin(dir->client, T_MKNOD, 0);
-
-	if (!r)
-		return -ENOMEM;
-	put32(r, dir->id);
-	put_string(r, name);
-	put32(r, mode);
-	put32(r, (u32)(rdev >> 8 & 0xfff));
-	put32(r, (u32)((rdev & 0xff) | (rdev >> 12 & 0xfff00)));
-	put32(r, gid);
-	return p9_simple_call(r);
-}
-
 int p9_link(struct p9_fid *dir, struct p9_fid *target, const char *name)
 {
 	struct request *r = p9_begin(dir->client, T_LINK, 0);

@@ -96,16 +96,12 @@ static void born(struct inode *dir, struct dentry *d, struct node *n)
 	dir_changed(dir);
 }
 
-static int create_through(struct inode *dir, struct dentry *d, u32 mode, u64 rdev)
+static int create_through(struct inode *dir, struct dentry *d, u32 mode)
 {
 	struct p9_fid *dfid = node_of(dir)->fid, *opened;
 	struct node *n;
 	int err;
 
-	if (!S_ISREG(mode)) {
-		err = p9_mknod(dfid, d->name, mode, rdev, new_gid(dir));
-		return err ? err : adopt(dir, d);
-	}
 	err = p9_walk(dfid, NULL, &opened, NULL);
 	if (err)
 		return err;
@@ -129,8 +125,9 @@ int layer_create(struct inode *dir, struct dentry *d, u32 mode, u64 rdev)
 {
 	struct node *n;
 
-	if (layer_of(dir)->through)
-		return create_through(dir, d, mode, rdev);
+	/* A pipe or a socket connects programs in here: it isn't the host's business. */
+	if (layer_of(dir)->through && S_ISREG(mode))
+		return create_through(dir, d, mode);
 	n = new_here(dir, mode);
 	if (!n)
 		return -ENOMEM;
@@ -186,6 +183,8 @@ int layer_link(struct inode *dir, struct dentry *d, struct inode *target)
 	int err;
 
 	if (layer_of(dir)->through) {
+		if (!node_of(target)->fid)
+			return -EPERM;
 		err = p9_link(node_of(dir)->fid, node_of(target)->fid, d->name);
 		if (err)
 			return err;
@@ -234,13 +233,19 @@ static void lost_name(struct inode *i, u32 names)
 		node_gone(node_of(i));
 }
 
+/* Is a name of i the store's to change? */
+static bool stored(struct inode *dir, struct inode *i)
+{
+	return layer_of(dir)->through && node_of(i)->fid;
+}
+
 static int remove(struct inode *dir, struct dentry *d, bool is_dir)
 {
 	struct inode *i = d->inode;
 	struct dentry *whiteout;
 	int err;
 
-	if (layer_of(dir)->through) {
+	if (stored(dir, i)) {
 		/* Who has it open must be able to go on without the name. */
 		if (S_ISREG(i->mode) && __atomic_load_n(&i->refs, __ATOMIC_RELAXED) > 1)
 			node_open(node_of(i), false);
@@ -308,14 +313,14 @@ static int open_listing(struct node *n, struct p9_fid **out)
 	return err;
 }
 
-static bool has_positive_child(struct dentry *d)
+static bool has_positive_child(struct dentry *d, bool only_pinned)
 {
 	struct dentry *c;
 	bool any = false;
 
 	spin_lock(&d_lock);
 	list_for_each (c, &d->children, sibling) {
-		if (c->inode) {
+		if (c->inode && (c->pinned || !only_pinned)) {
 			any = true;
 			break;
 		}
@@ -362,7 +367,8 @@ static int check_empty(struct dentry *d)
 {
 	int r;
 
-	if (has_positive_child(d))
+	/* Where changes are written through, the store checks its own names. */
+	if (has_positive_child(d, layer_of(d->inode)->through))
 		return -ENOTEMPTY;
 	if (!node_of(d->inode)->fid || layer_of(d->inode)->through)
 		return 0;
@@ -372,7 +378,7 @@ static int check_empty(struct dentry *d)
 
 int layer_rmdir(struct inode *dir, struct dentry *d)
 {
-	int err = layer_of(dir)->through ? 0 : check_empty(d);
+	int err = check_empty(d);
 
 	return err ? err : remove(dir, d, true);
 }
@@ -426,10 +432,27 @@ static int exchange(struct inode *from, struct dentry *fd, struct inode *to, str
 	return 0;
 }
 
+/* The store's part of a rename.  A name that is only here takes a stored one's place by
+ * removing that. */
+static int rename_stored(struct inode *from, struct dentry *fd, struct inode *to, struct dentry *td)
+{
+	struct inode *victim = td->inode;
+
+	if (!layer_of(from)->through)
+		return 0;
+	if (victim && S_ISREG(victim->mode) && node_of(victim)->fid)
+		node_open(node_of(victim), false);
+	if (stored(from, fd->inode))
+		return p9_renameat(node_of(from)->fid, fd->name, node_of(to)->fid, td->name);
+	if (victim && stored(to, victim))
+		return p9_unlinkat(node_of(to)->fid, td->name, S_ISDIR(victim->mode));
+	return 0;
+}
+
 int layer_rename(struct inode *from, struct dentry *fd, struct inode *to, struct dentry *td,
 		 u32 flags)
 {
-	bool through = layer_of(from)->through, is_dir = S_ISDIR(fd->inode->mode);
+	bool in_store = stored(from, fd->inode), is_dir = S_ISDIR(fd->inode->mode);
 	struct inode *victim = td->inode;
 	struct dentry *whiteout = NULL;
 	char *name;
@@ -437,17 +460,14 @@ int layer_rename(struct inode *from, struct dentry *fd, struct inode *to, struct
 
 	if (flags & RENAME_EXCHANGE)
 		return exchange(from, fd, to, td);
-	if (victim && S_ISDIR(victim->mode) && !through)
+	if (victim && S_ISDIR(victim->mode))
 		err = check_empty(td);
 	if (err)
 		return err;
 	name = copy_name(td);
 	err = name ? prepare_whiteout(from, fd, &whiteout) : -ENOMEM;
-	if (!err && through) {
-		if (victim && S_ISREG(victim->mode))
-			node_open(node_of(victim), false);
-		err = p9_renameat(node_of(from)->fid, fd->name, node_of(to)->fid, td->name);
-	}
+	if (!err)
+		err = rename_stored(from, fd, to, td);
 	if (err) {
 		quire_kfree(name);
 		if (whiteout)
@@ -456,8 +476,8 @@ int layer_rename(struct inode *from, struct dentry *fd, struct inode *to, struct
 	}
 	dentry_drop(td);
 	dentry_move(fd, td->parent, name, td->len);
-	fd->in_store = through || td->in_store;
-	if (!through)
+	fd->in_store = in_store || (td->in_store && !layer_of(to)->through);
+	if (!in_store)
 		dentry_pin(fd);
 	commit_whiteout(whiteout);
 	if (is_dir && from->nlink > 2)
