@@ -67,6 +67,7 @@ static void check_mms(void)
 	w.count = quire_kmalloc(w.n * sizeof(*w.count), GFP_KERNEL);
 	if (!w.count) {
 		quire_host_log(QUIRE_LOG_WARN, "check: no memory to count mappings");
+		w.n = 0;
 		mm_for_each(count_mm, &w);
 		return;
 	}
