@@ -83,11 +83,15 @@ struct unmap {
 	struct vma *last;
 	struct vma *lower, *upper; /* VMAs for what stays of first and last; or null */
 };
-#define UNMAP_OPS 5 /* ops of an edit that unmap_commit() may need */
+/* Insertions of an edit that unmap_commit() makes. */
+static inline unsigned unmap_inserts(const struct unmap *u)
+{
+	return (u->lower != NULL) + (u->upper != NULL);
+}
 /* mmap_lock held for writing, to the end.  0 or -ENOMEM. */
 int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end);
 void unmap_cancel(struct unmap *u);
-/* Can't fail.  Publishes the edit, which may go on. */
+/* Can't fail.  The edit may go on. */
 void unmap_commit(struct unmap *u, struct vma_edit *e);
 /* All of it in one.  0 or -ENOMEM. */
 int unmap_locked(struct quire_mm *mm, u64 start, u64 end);

@@ -172,7 +172,7 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 		if (err)
 			goto cancel;
 	}
-	err = vma_edit_reserve(&e, &mm->index, (u.first ? UNMAP_OPS : 0) + 2);
+	err = vma_edit_reserve(&e, &mm->index, unmap_inserts(&u) + (own != NULL));
 	if (err)
 		goto cancel;
 	if (u.first) {

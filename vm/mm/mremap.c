@@ -175,7 +175,8 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	if (!err && m->old_len && !(m->flags & MREMAP_DONTUNMAP))
 		err = unmap_prepare(&p->unmap, m->mm, m->from, m->from + m->old_len);
 	if (!err)
-		err = vma_edit_reserve(&p->edit, &m->mm->index, UNMAP_OPS + 2);
+		err = vma_edit_reserve(&p->edit, &m->mm->index,
+				       unmap_inserts(&p->unmap) + (p->own != NULL));
 	if (err)
 		plan_cancel(m, p);
 	return err;
@@ -340,7 +341,7 @@ static int grow_in_place(struct move *m, struct vma *v)
 	s.anon_vma = v->anon_vma;
 	vma_place_find(m->mm, &s, &p);
 	REQUIRE(p.left == v);
-	err = vma_edit_reserve(&e, &m->mm->index, 2);
+	err = vma_edit_reserve(&e, &m->mm->index, 0);
 	if (err) {
 		vma_write_unlock(v);
 		if (v->flags & VM_ACCOUNT)

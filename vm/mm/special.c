@@ -79,19 +79,20 @@ static s64 map_special_locked(struct quire_mm *mm, u64 addr, const struct pfn *f
 	if (err)
 		goto free;
 	err = tables_make(mm, v->start, v->end);
+	vma_write_lock(v);
 	vma_edit_insert(&e, v);
 	vma_edit_done(&e);
 	mm->map_count++;
 	mm_account(mm, flags, (s64)n);
 	if (err) {
-		/* The way to free tables made so far; removing a whole VMA needs no memory
-		 * beyond the nodes that the index has kept from the edit. */
+		/* The way to free tables made so far; removing a whole VMA can't fail. */
 		u64 end = v->end;
 
 		(void)unmap_locked(mm, (u64)at, end);
 		return err;
 	}
 	entries_set(v);
+	vma_write_unlock(v);
 	return at;
 free:
 	vma_free(v);

@@ -227,7 +227,6 @@ void unmap_commit(struct unmap *u, struct vma_edit *e)
 		gone = v;
 	}
 	vma_edit_remove_range(e, u->start, u->end);
-	vma_edit_publish(e);
 	table_bounds(u, &floor, &ceiling);
 	unmap_region(u->mm, gone, floor, ceiling, false);
 }
@@ -240,7 +239,7 @@ int unmap_locked(struct quire_mm *mm, u64 start, u64 end)
 
 	if (err || !u.first)
 		return err;
-	err = vma_edit_reserve(&e, &mm->index, UNMAP_OPS);
+	err = vma_edit_reserve(&e, &mm->index, unmap_inserts(&u));
 	if (err) {
 		unmap_cancel(&u);
 		return err;

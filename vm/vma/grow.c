@@ -42,7 +42,7 @@ int vma_expand_down(struct vma *v, u64 new_start)
 		return -ENOMEM;
 	if ((v->flags & VM_ACCOUNT) && mm_commit(mm, pages))
 		return -ENOMEM;
-	if (vma_edit_reserve(&e, &mm->index, CHANGE_OPS)) {
+	if (vma_edit_reserve(&e, &mm->index, 0)) {
 		if (v->flags & VM_ACCOUNT)
 			mm_uncommit(pages);
 		return -EAGAIN;

@@ -1,25 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The index of an address space's VMAs: a persistent B+-tree.
+ * The index of an address space's VMAs: a B+-tree that is changed in place while
+ * look-ups without any lock go on.
  *
- * A node never changes once a look-up can reach it.  An edit copies the nodes on
- * the path it changes (once: a node that the edit itself made is changed in
- * place), and publishes the new root with one store; the nodes that were
- * replaced are freed after a grace period.  Look-ups need nothing but RCU.
+ * Look-ups under mmap_lock are exact.  Look-ups under RCU alone, which faults make, may
+ * meet a node in the middle of a change; they can then miss a VMA, or find another than
+ * the one they want, but never anything that isn't (or was not a moment ago) a VMA of
+ * this address space: every slot of a node holds a valid pointer of its level at all
+ * times, a node's level never changes, and nodes and VMAs that are taken out are freed
+ * after a grace period.  Whoever looks up that way locks the VMA, looks at its bounds
+ * (a VMA that is being changed is write-locked), and falls back to mmap_lock when they
+ * don't fit.  So an insertion costs no copy of a path, in a large index or a small one.
  *
- * Every entry knows the first and last byte that it covers and, above the
- * leaves, the largest gap between VMAs inside, so that finding room is one
- * descent.  Gaps are kept raw; the guard gap below a stack is taken off when a
- * candidate is looked at, so that changing the sysctl needs no rebuilding.
+ * Every entry knows the first and last byte that it covers and, above the leaves,
+ * the largest gap between VMAs inside, so that finding room is one descent.  Gaps are
+ * kept raw; the guard gap below a stack is taken off when a candidate is looked at,
+ * so that changing the sysctl needs no rebuilding.  Going up, an operation
+ * carries the largest gap it removed and the largest it made; a node is searched
+ * anew only when its largest gap may have gone.
  *
- * Nodes for an edit are reserved before it begins: an operation needs at most
- * two copies a level and a new root.  A few stay with the index for the next edit.
+ * Nodes for an edit are reserved before it begins: an insertion splits at most one
+ * node a level and makes a new root.  A few stay with the index for the next edit.
  *
  * Locking: edits with mmap_lock held for writing; look-ups with it held in any
- * mode, or under RCU.
+ * mode, or under RCU as above.
  *
- * Source: B+-trees as in Comer, "The Ubiquitous B-Tree" (1979); path copying as
- * in Driscoll et al., "Making Data Structures Persistent" (1989).
+ * Source: B+-trees as in Comer, "The Ubiquitous B-Tree" (1979).
  */
 #include <quire/assert.h>
 #include <quire/errno.h>
@@ -38,9 +44,8 @@ struct entry {
 };
 
 struct vma_node {
-	u64 serial; /* of the edit that made it */
-	u16 n;
-	u16 level;              /* 0: leaf */
+	u32 n;
+	u32 level;              /* 0: leaf; never changes */
 	struct vma_node *chain; /* spare, or retired */
 	struct quire_rcu rcu;
 	struct entry e[FANOUT];
@@ -57,16 +62,31 @@ void vma_index_init(struct vma_index *x)
 
 /* ---- look-up --------------------------------------------------------------------- */
 
-/* The first entry that ends above addr; n if none does. */
-static inline unsigned first_above(const struct vma_node *node, u64 addr)
+static inline u64 word(const u64 *at)
 {
-	unsigned lo = 0, hi = node->n;
+	return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
 
-	while (lo < hi) {
-		unsigned mid = (lo + hi) / 2;
+static inline u32 node_size(const struct vma_node *node)
+{
+	return __atomic_load_n(&node->n, __ATOMIC_ACQUIRE);
+}
 
-		if (node->e[mid].end > addr)
-			hi = mid;
+static inline void *entry_ptr(const struct entry *e)
+{
+	return __atomic_load_n(&e->ptr, __ATOMIC_ACQUIRE);
+}
+
+/* The first of n entries that ends above addr; n if none does. */
+static inline unsigned first_above(const struct vma_node *node, unsigned n, u64 addr)
+{
+	unsigned lo = 0;
+
+	while (lo < n) {
+		unsigned mid = (lo + n) / 2;
+
+		if (word(&node->e[mid].end) > addr)
+			n = mid;
 		else
 			lo = mid + 1;
 	}
@@ -77,32 +97,40 @@ struct vma *vma_find(const struct vma_index *x, u64 addr)
 {
 	const struct vma_node *node = __atomic_load_n(&x->root, __ATOMIC_ACQUIRE);
 
-	if (!node || node->e[node->n - 1].end <= addr)
-		return NULL;
-	for (;;) {
-		const struct entry *e = &node->e[first_above(node, addr)];
+	while (node) {
+		unsigned n = node_size(node), i = first_above(node, n, addr);
 
+		if (i == n)
+			return NULL; /* beyond the last; or, below the root, in a change */
 		if (!node->level)
-			return e->ptr;
-		node = e->ptr;
+			return entry_ptr(&node->e[i]);
+		node = entry_ptr(&node->e[i]);
 	}
+	return NULL;
 }
 
 struct vma *vma_find_prev(const struct vma_index *x, u64 addr)
 {
 	const struct vma_node *node = __atomic_load_n(&x->root, __ATOMIC_ACQUIRE);
 
-	if (!node || node->e[0].start >= addr)
-		return NULL;
-	for (;;) {
-		unsigned i = node->n - 1;
+	while (node) {
+		unsigned n = node_size(node), lo = 0;
 
-		while (node->e[i].start >= addr)
-			i--;
+		while (lo < n) { /* the first that doesn't start below addr */
+			unsigned mid = (lo + n) / 2;
+
+			if (word(&node->e[mid].start) >= addr)
+				n = mid;
+			else
+				lo = mid + 1;
+		}
+		if (!lo)
+			return NULL;
 		if (!node->level)
-			return node->e[i].ptr;
-		node = node->e[i].ptr;
+			return entry_ptr(&node->e[lo - 1]);
+		node = entry_ptr(&node->e[lo - 1]);
 	}
+	return NULL;
 }
 
 struct vma *vma_next(const struct vma_index *x, const struct vma *v)
@@ -192,18 +220,12 @@ u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
 	return at;
 }
 
-/* ---- nodes of an edit ------------------------------------------------------------ */
+/* ---- changing nodes -------------------------------------------------------------- */
 
-/* What one operation may need on a tree of this many levels: two paths (copies, or
- * copies and their split-off halves), and two levels of growth. */
+/* What one operation may need on a tree of this many levels: a split each, a new root. */
 static unsigned nodes_per_op(const struct vma_node *root)
 {
-	return 2 * (root ? root->level + 1u : 0u) + 3;
-}
-
-static bool fresh(const struct vma_edit *e, const struct vma_node *node)
-{
-	return node->serial == e->index->serial;
+	return (root ? root->level + 1u : 0u) + 1;
 }
 
 static struct vma_node *node_take(struct vma_edit *e, unsigned level)
@@ -214,37 +236,16 @@ static struct vma_node *node_take(struct vma_edit *e, unsigned level)
 	REQUIRE(node);
 	x->spare = node->chain;
 	x->nspare--;
-	node->serial = x->serial;
-	node->level = (u16)level;
+	node->level = level;
 	node->n = 0;
 	return node;
 }
 
-/* The node is not part of the edit's tree any more. */
+/* The node is not part of the tree any more. */
 static void node_drop(struct vma_edit *e, struct vma_node *node)
 {
-	struct vma_index *x = e->index;
-
-	if (fresh(e, node)) {
-		node->chain = x->spare;
-		x->spare = node;
-		x->nspare++;
-	} else {
-		node->chain = e->retired;
-		e->retired = node;
-	}
-}
-
-/* A node with the same content that this edit may change. */
-static struct vma_node *node_own(struct vma_edit *e, struct vma_node *node)
-{
-	if (fresh(e, node))
-		return node;
-	struct vma_node *copy = node_take(e, node->level);
-	copy->n = node->n;
-	memcpy(copy->e, node->e, node->n * sizeof(node->e[0]));
-	node_drop(e, node);
-	return copy;
+	node->chain = e->retired;
+	e->retired = node;
 }
 
 static void tree_drop(struct vma_edit *e, struct vma_node *node)
@@ -255,8 +256,38 @@ static void tree_drop(struct vma_edit *e, struct vma_node *node)
 	node_drop(e, node);
 }
 
-/* The entry that stands for a node in its parent. */
-static struct entry node_entry(struct vma_node *node)
+static inline void entry_store(struct entry *to, const struct entry *from)
+{
+	__atomic_store_n(&to->start, from->start, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->end, from->end, __ATOMIC_RELAXED);
+	to->gap = from->gap;
+	__atomic_store_n(&to->ptr, from->ptr, __ATOMIC_RELEASE);
+}
+
+static inline void size_store(struct vma_node *node, unsigned n)
+{
+	__atomic_store_n(&node->n, n, __ATOMIC_RELEASE);
+}
+
+static void entry_insert(struct vma_node *node, unsigned pos, const struct entry *new)
+{
+	for (unsigned i = node->n; i > pos; i--)
+		entry_store(&node->e[i], &node->e[i - 1]);
+	entry_store(&node->e[pos], new);
+	size_store(node, node->n + 1);
+}
+
+/* Take out entries [from, to). */
+static void entries_remove(struct vma_node *node, unsigned from, unsigned to)
+{
+	unsigned n = node->n;
+
+	for (; to < n; from++, to++)
+		entry_store(&node->e[from], &node->e[to]);
+	size_store(node, from);
+}
+
+static u64 largest_gap(const struct vma_node *node)
 {
 	u64 gap = node->e[0].gap;
 
@@ -264,14 +295,49 @@ static struct entry node_entry(struct vma_node *node)
 		gap = quire_max(gap, node->e[i].start - node->e[i - 1].end);
 		gap = quire_max(gap, node->e[i].gap);
 	}
-	return (struct entry){node->e[0].start, node->e[node->n - 1].end, gap, node};
+	return gap;
 }
 
-static void entry_insert(struct vma_node *node, unsigned pos, const struct entry *new)
+/* The entry that stands for a node in its parent. */
+static struct entry node_entry(struct vma_node *node)
 {
-	memmove(&node->e[pos + 1], &node->e[pos], (node->n - pos) * sizeof(*new));
-	node->e[pos] = *new;
-	node->n++;
+	return (struct entry){node->e[0].start, node->e[node->n - 1].end, largest_gap(node), node};
+}
+
+/* What an operation did to the gaps inside a node. */
+struct change {
+	u64 lost, made; /* the largest that went or changed, the largest that came */
+};
+#define SEARCH_ANEW ((struct change){~0UL, 0})
+
+static inline void note(struct change *c, u64 lost, u64 made)
+{
+	c->lost = quire_max(c->lost, lost);
+	c->made = quire_max(c->made, made);
+}
+
+/* Bring entry i of an inner node up to date after a change below it, and add to *c what
+ * that does to the gaps of this node. */
+static void entry_refresh(struct vma_node *node, unsigned i, struct change *c)
+{
+	struct entry *e = &node->e[i];
+	const struct vma_node *child = e->ptr;
+	u64 start = child->e[0].start, end = child->e[child->n - 1].end;
+
+	if (c->made >= e->gap)
+		e->gap = c->made;
+	else if (c->lost >= e->gap)
+		e->gap = largest_gap(child);
+	if (start != e->start) {
+		if (i)
+			note(c, e->start - e[-1].end, start - e[-1].end);
+		__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
+	}
+	if (end != e->end) {
+		if (i + 1 < node->n)
+			note(c, e[1].start - e->end, e[1].start - end);
+		__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
+	}
 }
 
 /* ---- operations ------------------------------------------------------------------ */
@@ -284,9 +350,9 @@ static void node_split(struct vma_edit *e, struct vma_node *node, unsigned pos,
 	struct vma_node *r = node_take(e, node->level);
 	unsigned at = pos == node->n ? node->n : pos <= 1 ? pos : FANOUT / 2;
 
-	r->n = (u16)(node->n - at);
+	r->n = node->n - at;
 	memcpy(r->e, &node->e[at], r->n * sizeof(*new));
-	node->n = (u16)at;
+	size_store(node, at);
 	if (pos < at || (pos == at && at <= 1))
 		entry_insert(node, pos, new);
 	else
@@ -294,126 +360,164 @@ static void node_split(struct vma_edit *e, struct vma_node *node, unsigned pos,
 	*right = node_entry(r);
 }
 
-/* Insert a leaf entry below *slot.  True: the node was split, *right is its new sibling. */
-static bool insert_below(struct vma_edit *e, struct vma_node **slot, struct entry new,
-			 struct entry *right)
+/* The gaps that an entry put into a leaf at pos changes. */
+static struct change gaps_filled(const struct vma_node *leaf, unsigned pos, const struct entry *new)
 {
-	struct vma_node *node = *slot = node_own(e, *slot);
-	unsigned pos = first_above(node, new.start);
+	const struct entry *next = &leaf->e[pos];
+	struct change c = {0, 0};
+
+	if (pos)
+		c.made = new->start - next[-1].end;
+	if (pos < leaf->n)
+		c.made = quire_max(c.made, next->start - new->end);
+	if (pos && pos < leaf->n)
+		c.lost = next->start - next[-1].end;
+	return c;
+}
+
+/* Insert a leaf entry below the node.  True: it was split, *right is its new sibling. */
+static bool insert_below(struct vma_edit *e, struct vma_node *node, struct entry new,
+			 struct entry *right, struct change *c)
+{
+	unsigned pos = first_above(node, node->n, new.start);
 
 	if (node->level) {
 		unsigned i = quire_min(pos, node->n - 1u);
-		struct vma_node *child = node->e[i].ptr;
-		bool split = insert_below(e, &child, new, right);
+		bool split = insert_below(e, node->e[i].ptr, new, right, c);
 
-		node->e[i] = node_entry(child);
+		entry_refresh(node, i, c);
 		if (!split)
 			return false;
 		new = *right;
 		pos = i + 1;
+	} else {
+		*c = gaps_filled(node, pos, &new);
 	}
 	if (node->n < FANOUT) {
 		entry_insert(node, pos, &new);
 		return false;
 	}
+	*c = SEARCH_ANEW;
 	node_split(e, node, pos, &new, right);
 	return true;
 }
 
+static void root_store(struct vma_edit *e, struct vma_node *root)
+{
+	__atomic_store_n(&e->index->root, root, __ATOMIC_RELEASE);
+}
+
 void vma_edit_insert(struct vma_edit *e, struct vma *v)
 {
+	struct vma_node *root = e->index->root, *top;
 	struct entry new = {v->start, v->end, 0, v}, right;
+	struct change c;
 
-	REQUIRE(e->ops-- > 0);
+	REQUIRE(e->inserts-- > 0);
 	ASSERT(v->start < v->end);
-	if (!e->root) {
-		e->root = node_take(e, 0);
-		entry_insert(e->root, 0, &new);
-	} else if (insert_below(e, &e->root, new, &right)) {
-		struct vma_node *root = node_take(e, e->root->level + 1u);
-
-		root->n = 2;
-		root->e[0] = node_entry(e->root);
-		root->e[1] = right;
-		e->root = root;
+	if (!root) {
+		root = node_take(e, 0);
+		entry_insert(root, 0, &new);
+		root_store(e, root);
+	} else if (insert_below(e, root, new, &right, &c)) {
+		top = node_take(e, root->level + 1);
+		top->e[0] = node_entry(root);
+		top->e[1] = right;
+		top->n = 2;
+		root_store(e, top);
 	}
 }
 
-/* Make children k and k + 1 one node when they are small and the edit owns one. */
-static void try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
+/* Make children k and k + 1 one node when they are small.  True if so. */
+static bool try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
 {
 	if (k + 1 >= node->n)
-		return;
+		return false;
 	struct vma_node *a = node->e[k].ptr, *b = node->e[k + 1].ptr;
-	if (a->n + b->n > MERGE_AT || (!fresh(e, a) && !fresh(e, b)))
-		return;
-	if (fresh(e, a)) {
-		memcpy(&a->e[a->n], b->e, b->n * sizeof(b->e[0]));
-		a->n = (u16)(a->n + b->n);
-		node_drop(e, b);
-	} else {
-		memmove(&b->e[a->n], b->e, b->n * sizeof(b->e[0]));
-		memcpy(b->e, a->e, a->n * sizeof(a->e[0]));
-		b->n = (u16)(a->n + b->n);
-		node_drop(e, a);
-		a = b;
-	}
-	node->e[k] = node_entry(a);
-	node->n--;
-	memmove(&node->e[k + 1], &node->e[k + 2], (node->n - k - 1) * sizeof(node->e[0]));
+	if (a->n + b->n > MERGE_AT)
+		return false;
+	for (unsigned i = 0; i < b->n; i++)
+		entry_store(&a->e[a->n + i], &b->e[i]);
+	size_store(a, a->n + b->n);
+	struct entry both = node_entry(a);
+	entry_store(&node->e[k], &both);
+	entries_remove(node, k + 1, k + 2);
+	node_drop(e, b);
+	return true;
 }
 
-/* Remove what lies in [start, end) below *slot, which becomes null when nothing is left. */
-static void remove_below(struct vma_edit *e, struct vma_node **slot, u64 start, u64 end)
+/* Remove from a leaf what lies in [start, end); none of it crosses a border. */
+static void remove_in_leaf(struct vma_node *leaf, unsigned from, u64 start, u64 end,
+			   struct change *c)
 {
-	struct vma_node *node = *slot = node_own(e, *slot);
-	unsigned first = first_above(node, start), to = first;
+	unsigned n = leaf->n, to = from;
 
-	for (unsigned i = first; i < node->n; i++) {
-		struct entry en = node->e[i];
-
-		if (en.start < end) {
-			bool whole = en.start >= start && en.end <= end;
-			struct vma_node *child = en.ptr;
-
-			if (whole && node->level) {
-				tree_drop(e, child);
-				continue;
-			}
-			if (whole)
-				continue;
-			REQUIRE(node->level);
-			remove_below(e, &child, start, end);
-			if (!child)
-				continue;
-			en = node_entry(child);
-		}
-		node->e[to++] = en;
+	*c = (struct change){0, 0};
+	for (; to < n && leaf->e[to].start < end; to++) {
+		REQUIRE(leaf->e[to].start >= start && leaf->e[to].end <= end);
+		if (to)
+			note(c, leaf->e[to].start - leaf->e[to - 1].end, 0);
 	}
-	node->n = (u16)to;
-	if (!to) {
-		node_drop(e, node);
-		*slot = NULL;
+	if (to < n && to)
+		note(c, leaf->e[to].start - leaf->e[to - 1].end, 0);
+	if (from && to < n)
+		note(c, 0, leaf->e[to].start - leaf->e[from - 1].end);
+	entries_remove(leaf, from, to);
+}
+
+/* Remove what lies in [start, end) below the node.  A child that keeps something isn't
+ * emptied, so only the top can be. */
+static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u64 end,
+			 struct change *c)
+{
+	unsigned from = first_above(node, node->n, start), to;
+	bool anew = false;
+
+	if (!node->level) {
+		remove_in_leaf(node, from, start, end, c);
 		return;
 	}
-	if (node->level) {
-		try_merge(e, node, first);
-		if (first)
-			try_merge(e, node, first - 1);
+	*c = (struct change){0, 0};
+	if (from < node->n && (node->e[from].start < start || node->e[from].end > end)) {
+		remove_below(e, node->e[from].ptr, start, end, c);
+		entry_refresh(node, from, c);
+		from++;
 	}
+	for (to = from; to < node->n && node->e[to].end <= end; to++) {
+		tree_drop(e, node->e[to].ptr);
+		anew = true;
+	}
+	if (to < node->n && node->e[to].start < end) {
+		struct change right;
+
+		remove_below(e, node->e[to].ptr, start, end, &right);
+		entry_refresh(node, to, &right);
+		anew = true;
+	}
+	entries_remove(node, from, to);
+	anew |= try_merge(e, node, from);
+	if (from)
+		anew |= try_merge(e, node, from - 1);
+	if (anew)
+		*c = SEARCH_ANEW;
 }
 
 void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
 {
-	REQUIRE(e->ops-- > 0);
-	if (!e->root || start >= end)
-		return;
-	remove_below(e, &e->root, start, end);
-	while (e->root && e->root->level && e->root->n == 1) {
-		struct vma_node *old = e->root;
+	struct vma_node *root = e->index->root;
+	struct change c;
 
-		e->root = old->e[0].ptr;
-		node_drop(e, old);
+	if (!root || start >= end)
+		return;
+	remove_below(e, root, start, end, &c);
+	while (!root->n || (root->level && root->n == 1)) {
+		struct vma_node *below = root->n ? root->e[0].ptr : NULL;
+
+		root_store(e, below);
+		node_drop(e, root);
+		if (!below)
+			return;
+		root = below;
 	}
 }
 
@@ -422,41 +526,47 @@ void vma_edit_remove(struct vma_edit *e, struct vma *v)
 	vma_edit_remove_range(e, v->start, v->end);
 }
 
-static void resize_below(struct vma_edit *e, struct vma_node **slot, const struct vma *v, u64 start,
-			 u64 end)
+static void resize_below(struct vma_node *node, const struct vma *v, u64 start, u64 end,
+			 struct change *c)
 {
-	struct vma_node *node = *slot = node_own(e, *slot);
-	unsigned i = first_above(node, v->start);
+	unsigned i = first_above(node, node->n, v->start);
+	struct entry *e = &node->e[i];
 
 	REQUIRE(i < node->n);
 	if (node->level) {
-		struct vma_node *child = node->e[i].ptr;
-
-		resize_below(e, &child, v, start, end);
-		node->e[i] = node_entry(child);
-	} else {
-		REQUIRE(node->e[i].ptr == v);
-		node->e[i].start = start;
-		node->e[i].end = end;
+		resize_below(e->ptr, v, start, end, c);
+		entry_refresh(node, i, c);
+		return;
 	}
+	REQUIRE(e->ptr == v);
+	*c = (struct change){0, 0};
+	if (i)
+		note(c, e->start - e[-1].end, start - e[-1].end);
+	if (i + 1 < node->n)
+		note(c, e[1].start - e->end, e[1].start - end);
+	__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
 }
 
 void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end)
 {
-	REQUIRE(e->ops-- > 0);
-	ASSERT(start < end && e->root);
-	resize_below(e, &e->root, v, start, end);
+	struct change c;
+
+	ASSERT(start < end && e->index->root);
+	resize_below(e->index->root, v, start, end, &c);
 	v->start = start;
 	v->end = end;
 }
 
 /* ---- begin and end --------------------------------------------------------------- */
 
-int vma_edit_more(struct vma_edit *e, unsigned ops)
+int vma_edit_more(struct vma_edit *e, unsigned inserts)
 {
 	struct vma_index *x = e->index;
-	unsigned need = (e->ops + ops) * nodes_per_op(e->root);
+	unsigned all = e->inserts + inserts, need = all * nodes_per_op(x->root);
 
+	if (all > 1)
+		need += all; /* the first may add a level */
 	while (x->nspare < need) {
 		struct vma_node *node = quire_kmem_alloc(node_kmem, GFP_KERNEL);
 
@@ -466,15 +576,14 @@ int vma_edit_more(struct vma_edit *e, unsigned ops)
 		x->spare = node;
 		x->nspare++;
 	}
-	e->ops += ops;
+	e->inserts = all;
 	return 0;
 }
 
-int vma_edit_reserve(struct vma_edit *e, struct vma_index *x, unsigned ops)
+int vma_edit_reserve(struct vma_edit *e, struct vma_index *x, unsigned inserts)
 {
-	*e = (struct vma_edit){.index = x, .root = x->root};
-	x->serial++;
-	return vma_edit_more(e, ops);
+	*e = (struct vma_edit){.index = x};
+	return vma_edit_more(e, inserts);
 }
 
 static void free_chain(struct vma_node *node)
@@ -492,21 +601,14 @@ static void free_retired(struct quire_rcu *rcu)
 	free_chain(quire_container_of(rcu, struct vma_node, rcu));
 }
 
-void vma_edit_publish(struct vma_edit *e)
-{
-	__atomic_store_n(&e->index->root, e->root, __ATOMIC_RELEASE);
-	if (e->retired)
-		quire_rcu_call(&e->retired->rcu, free_retired);
-	e->retired = NULL;
-	e->index->serial++;
-}
-
 void vma_edit_done(struct vma_edit *e)
 {
 	struct vma_index *x = e->index;
-	unsigned keep = nodes_per_op(e->root);
+	unsigned keep = nodes_per_op(x->root);
 
-	vma_edit_publish(e);
+	if (e->retired)
+		quire_rcu_call(&e->retired->rcu, free_retired);
+	e->retired = NULL;
 	while (x->nspare > keep) {
 		struct vma_node *node = x->spare;
 

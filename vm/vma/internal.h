@@ -15,14 +15,13 @@ struct vma_change {
 	u64 shrink_start, shrink_end;
 	struct vma *gone[2]; /* in address order */
 };
-#define CHANGE_OPS 3 /* of an edit, for either of the two */
-/* Can't fail.  Publishes the edit, which may go on; grow stays write-locked. */
+/* Can't fail, and inserts nothing; grow stays write-locked. */
 void change_commit(struct vma_change *c, struct vma_edit *e);
 /* Write-lock two VMAs that were found to be mergeable over what is between them.  False:
  * faults have given them different anon_vmas meanwhile; next isn't locked then. */
 bool vma_lock_bridge(struct vma *prev, struct vma *next);
 /* v, write-locked from here on, loses what lower and upper (copies of those parts of it,
- * or null) take over.  They go into the index and the rmap trees.  Doesn't publish the edit. */
+ * or null) take over.  They go into the index (an insertion of e each) and the rmap trees. */
 void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper);
 
 #endif

@@ -10,8 +10,8 @@
  *
  * All changes of bounds go through change_commit(): it write-locks the VMAs, holds
  * the rmap trees that have them for writing while bounds change (a truncation or
- * reclaim sees the old state or the new one, never a VMA missing), and publishes
- * the index before anything is unlocked.
+ * reclaim sees the old state or the new one, never a VMA missing), and brings the
+ * index up to date before anything is unlocked.
  *
  * Locking: mmap_lock held for writing throughout.
  */
@@ -182,7 +182,6 @@ void change_commit(struct vma_change *c, struct vma_edit *e)
 	set_bounds(e, grow, c->start, c->end);
 	tree_insert(grow);
 	family_unlock(m, av);
-	vma_edit_publish(e);
 
 	if (shrink)
 		vma_write_unlock(shrink);
@@ -240,7 +239,6 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 		vma_rmap_link(own);
 		vma_edit_insert(e, own);
 		own->mm->map_count++;
-		vma_edit_publish(e);
 		return own;
 	}
 	c.grow = p->left ? p->left : p->right;

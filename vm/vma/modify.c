@@ -32,7 +32,7 @@ static int merge_part(struct vma *v, const struct vma_shape *s, const struct vma
 	bool whole = s->start == v->start && s->end == v->end;
 	struct vma_change c = {.grow = p->left ? p->left : p->right};
 	struct vma_edit e;
-	int err = vma_edit_reserve(&e, &v->mm->index, CHANGE_OPS);
+	int err = vma_edit_reserve(&e, &v->mm->index, 0);
 
 	if (err)
 		return err;
@@ -74,7 +74,7 @@ static int split_part(struct vma *v, u64 start, u64 end)
 		return -ENOMEM;
 	if (end < v->end && !(upper = vma_dup(mm, v, end, v->end)))
 		goto no_memory;
-	if (vma_edit_reserve(&e, &mm->index, CHANGE_OPS))
+	if (vma_edit_reserve(&e, &mm->index, parts))
 		goto no_memory;
 	split_commit(&e, v, lower, upper);
 	vma_edit_done(&e);

@@ -3,10 +3,11 @@
  * VMAs: regions [start, end) of an address space with one set of properties,
  * and the index that finds them.
  *
- * The index is a B+-tree whose nodes never change once they can be reached: an
- * update makes new nodes for the path to the root and publishes the new root,
- * and the old ones go after a grace period.  Look-ups need nothing but RCU.
- * Inner nodes know the largest gap below them, so finding room is one descent.
+ * The index is a B+-tree that is changed in place.  Look-ups under mmap_lock are
+ * exact.  Look-ups under RCU alone need no lock; what they find is a VMA, but while
+ * the index changes it may be the wrong one, or none: they lock what they found, look
+ * at its bounds, and fall back to mmap_lock when it doesn't fit.  Inner nodes know the
+ * largest gap below them, so finding room is one descent.
  *
  * Locking.  The set, and start, end, pgoff, flags of every VMA, are changed with
  * mm->mmap_lock held for writing *and* the VMA write-locked (vma_write_lock).
@@ -94,40 +95,37 @@ struct vma_index {
 	struct vma_node *root;  /* RCU */
 	struct vma_node *spare; /* nodes kept for the next edit; guarded by mmap_lock */
 	u32 nspare;
-	u64 serial; /* of the last edit */
 };
 void vma_index_init(struct vma_index *x);
-/* The first VMA with end > addr, or null.  Under RCU or mmap_lock. */
+/* The first VMA with end > addr, or null.  Under mmap_lock, or under RCU as said above. */
 struct vma *vma_find(const struct vma_index *x, u64 addr);
 /* The last VMA with start < addr: the one that has addr - 1, or is before its gap; or null. */
 struct vma *vma_find_prev(const struct vma_index *x, u64 addr);
 /* The VMA after v, in the current index. */
 struct vma *vma_next(const struct vma_index *x, const struct vma *v);
 /*
- * An edit: replaces VMAs of the index in one step that can't fail.  Reserve
- * first (may sleep and fail), then apply ops, then publish.  Until it is
- * published, look-ups see the index as it was.  mmap_lock held for writing.
+ * An edit: changes to the index that can't fail, since what insertions may need is
+ * reserved first (which may sleep and fail).  Removals and resizes need nothing.  Look-ups
+ * under RCU see each change as it is made; VMAs that change are write-locked, so
+ * that nobody acts on what is half done.  mmap_lock held for writing.
  */
 struct vma_edit {
 	struct vma_index *index;
-	struct vma_node *root;    /* as it will be */
-	struct vma_node *retired; /* nodes to free after publishing, chained */
-	unsigned ops;             /* that the reservation still covers */
+	struct vma_node *retired; /* nodes to free after a grace period, chained */
+	unsigned inserts;         /* that the reservation still covers */
 };
-/* Begin an edit of at most `ops` operations.  0 or -ENOMEM (then there is no edit). */
-int vma_edit_reserve(struct vma_edit *e, struct vma_index *x, unsigned ops);
-/* Make room for more operations in a running edit.  0 or -ENOMEM. */
-int vma_edit_more(struct vma_edit *e, unsigned ops);
+/* Begin an edit of at most so many insertions.  0 or -ENOMEM (then there is no edit). */
+int vma_edit_reserve(struct vma_edit *e, struct vma_index *x, unsigned inserts);
+/* Make room for more insertions in a running edit.  0 or -ENOMEM. */
+int vma_edit_more(struct vma_edit *e, unsigned inserts);
 void vma_edit_insert(struct vma_edit *e, struct vma *v); /* no overlap */
 void vma_edit_remove(struct vma_edit *e, struct vma *v);
-/* Remove all VMAs in [start, end); none crosses a border.  One op. */
+/* Remove all VMAs in [start, end); none crosses a border. */
 void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end);
-/* v, which is in the index, changes its bounds (they don't pass a neighbour's, as the
- * edit has them by now).  Sets v->start and v->end; pgoff is the caller's. */
+/* v, which is in the index, changes its bounds (they don't pass a neighbour's).  Sets
+ * v->start and v->end; pgoff is the caller's. */
 void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end);
-/* Look-ups see what was done so far; more ops may follow. */
-void vma_edit_publish(struct vma_edit *e);
-void vma_edit_done(struct vma_edit *e); /* publishes, gives unused nodes back */
+void vma_edit_done(struct vma_edit *e); /* gives unused nodes back */
 /* Lowest address at which a free range for len bytes in [low, high) starts, or the highest
  * (top-down); gaps before a VM_GROWSDOWN VMA shrink by the guard gap.  ~0 if none. */
 u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown);
@@ -189,7 +187,7 @@ struct vma_place {
 /* Look for neighbours of s.  mmap_lock held for writing. */
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p);
 /* Extend a neighbour over the free range of s, or insert `own`, which has that shape and is
- * used only when there is no neighbour.  Takes two ops of e, and publishes it.  Can't fail.
+ * used only when there is no neighbour (then it takes an insertion of e).  Can't fail.
  * Returns the VMA that has the range, write-locked. */
 struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 			     const struct vma_shape *s, struct vma *own);
