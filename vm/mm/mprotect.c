@@ -142,8 +142,9 @@ static int first_address(const struct vma *v, u64 *start, u64 end, u64 grows)
 	return grows ? -EINVAL : 0; /* no VMA of ours grows upwards */
 }
 
-static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey,
-			   bool *populate)
+/* Lets mmap_lock go for a moment where it populates: the calls on what follows see it
+ * then as another thread's calls in between would have left it. */
+static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey)
 {
 	struct vma *v = vma_find(&mm->index, start);
 	u64 mask = VM_ACCESS | (pkey >= 0 ? VM_PKEY_MASK : 0), want = 0;
@@ -160,13 +161,19 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 		if (!v || v->start > at)
 			return -ENOMEM;
 		u64 to = quire_min(end, v->end), flags = want | (v->flags & ~mask);
+		bool populate = false;
 
 		/* VM_MAY* are the permissions four bits up. */
 		if (flags & ~(flags >> 4) & VM_ACCESS)
 			return -EACCES;
-		err = protect_part(v, at, to, flags, populate);
+		err = protect_part(v, at, to, flags, &populate);
 		if (err)
 			return err;
+		if (populate) {
+			write_unlock(&mm->mmap_lock);
+			populate_range(mm, at, to, true);
+			write_lock(&mm->mmap_lock);
+		}
 		at = to;
 	}
 	return 0;
@@ -175,7 +182,6 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey)
 {
 	const u64 grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
-	bool populate = false;
 	u64 end;
 	int err;
 
@@ -191,9 +197,7 @@ s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey)
 	if ((prot & ~(u64)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM)) || pkey > 15)
 		return -EINVAL;
 	write_lock(&mm->mmap_lock);
-	err = mprotect_locked(mm, addr, end, prot, grows, pkey, &populate);
+	err = mprotect_locked(mm, addr, end, prot, grows, pkey);
 	write_unlock(&mm->mmap_lock);
-	if (populate)
-		mm_populate(mm, addr, end, true, false);
 	return err;
 }
