@@ -119,7 +119,8 @@ static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags, bool *p
 	protect_range(now, start, end);
 	vma_write_unlock(now);
 	/* Locked private pages are copied before the first write. */
-	if ((oldflags & (VM_WRITE | VM_SHARED | VM_LOCKED)) == VM_LOCKED && (newflags & VM_WRITE))
+	if ((oldflags & (VM_WRITE | VM_SHARED | VM_LOCKED | VM_LOCKONFAULT)) == VM_LOCKED &&
+	    (newflags & VM_WRITE))
 		*populate = true;
 	mm_account(mm, oldflags, -(s64)pages);
 	mm_account(mm, newflags, (s64)pages);
