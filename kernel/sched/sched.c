@@ -427,7 +427,6 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 
 	/* what wasn't seen by a tick counts as the user's, unless it never runs there */
 	account(rq, prev, now, !prev->kernel_thread);
-	prev->budget = (s64)(prev->slice_end - now);
 	next->time_mark = now;
 	next->slice_end = now + (u64)quire_max(next->budget, 0);
 	if (next->idle)
@@ -461,6 +460,7 @@ static void leave(struct rq *rq, struct task *prev, bool preempted)
 		return;
 	if (state != TASK_RUNNING && !preempted) {
 		prev->on_rq = 0;
+		prev->budget = (s64)(prev->slice_end - time_ns());
 		prev->nvcsw++;
 		rq->prev_dead = state == TASK_ZOMBIE || state == TASK_DEAD;
 		return;
