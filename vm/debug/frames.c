@@ -62,17 +62,19 @@ static void check_mapcounts(const struct window *w)
 
 static void check_mms(void)
 {
-	struct window w = {.n = quire_min(quire_nr_pages, WINDOW)};
+	u64 size = quire_min(quire_nr_pages, WINDOW);
+	struct window w = {0};
 
-	w.count = quire_kmalloc(w.n * sizeof(*w.count), GFP_KERNEL);
+	/* When memory is short: more passes over less. */
+	while (!(w.count = quire_kmalloc(size * sizeof(*w.count), GFP_KERNEL)) && size > 256)
+		size /= 2;
 	if (!w.count) {
 		quire_host_log(QUIRE_LOG_WARN, "check: no memory to count mappings");
-		w.n = 0;
 		mm_for_each(count_mm, &w);
 		return;
 	}
-	for (; w.first < quire_nr_pages; w.first += WINDOW) {
-		w.n = quire_min(quire_nr_pages - w.first, WINDOW);
+	for (; w.first < quire_nr_pages; w.first += size) {
+		w.n = quire_min(quire_nr_pages - w.first, size);
 		memset(w.count, 0, w.n * sizeof(*w.count));
 		mm_for_each(count_mm, &w);
 		check_mapcounts(&w);
