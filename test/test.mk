@@ -41,7 +41,7 @@ $(BUILD)/tsan/tsan: $(BUILD)/tsan/test/tsan/tsan.o $(BUILD)/tsan/libquire-posix.
 
 tsan-test: $(BUILD)/tsan/tsan ## concurrent faults, mmap, munmap, fork and file I/O under TSan
 	@echo "== tsan"
-	@TSAN_OPTIONS=halt_on_error=1:suppressions=test/tsan/suppressions timeout 120 setarch -R $<
+	@TSAN_OPTIONS=halt_on_error=1:history_size=7:suppressions=test/tsan/suppressions timeout 120 setarch -R $<
 
 $(BUILD)/fuzz/fuzz: $(MODEL_SRCS:%.c=$(BUILD)/fuzz/%.o) $(BUILD)/fuzz/test/fuzz/fuzz.o $(BUILD)/fuzz/libquire-posix.a
 	@echo "  LD      $@"

@@ -212,17 +212,102 @@ static void spaces(void *arg, unsigned i)
 	}
 }
 
+/* ---- more memory in use than there is: reclaim in every thread ---------------------------------
+ */
+
+#define BIG_PAGES 5000UL
+
+static struct posix_file *big;
+
+static void pressure(void *arg, unsigned i)
+{
+	struct random r = {i + 400};
+	u64 a = own(i), f = 0x100000000 + i * 0x10000000UL, x, y;
+
+	(void)arg;
+	require(quire_mmap(mm, f, BIG_PAGES * PAGE, RW, MAP_SHARED | MAP_FIXED, &big->file, 0,
+			   VM_MAYREAD | VM_MAYWRITE) == (s64)f,
+		"mmap");
+	require(quire_mmap(mm, a, 700 * PAGE, RW, ANON | MAP_FIXED, NULL, 0, 0) == (s64)a, "mmap");
+	for (u64 n = 0; n < 700; n++) {
+		x = i * 100000 + n;
+		require(!user_write(mm, a + n * PAGE, &x, 8), "anonymous memory is found");
+		for (unsigned k = 0; k < 6; k++) {
+			u64 at = pick(&r, BIG_PAGES);
+
+			x = at + 1;
+			require(!user_write(mm, f + at * PAGE + 8 * i, &x, 8),
+				"the file's page is found");
+			at = pick(&r, BIG_PAGES);
+			require(!user_read(mm, f + at * PAGE + 8 * i, &y, 8) && (!y || y == at + 1),
+				"the file's page is right");
+		}
+		posix_quiescent();
+	}
+	for (u64 n = 0; n < 700; n++)
+		require(!user_read(mm, a + n * PAGE, &y, 8) && y == i * 100000 + n,
+			"anonymous memory stays");
+}
+
+/* ---- locks, advice and the heap -----------------------------------------------------------------
+ */
+
+static void advice(void *arg, unsigned i)
+{
+	struct random r = {i + 500};
+
+	(void)arg;
+	for (unsigned n = 0; n < rounds * 2; n++) {
+		static const int advices[] = {MADV_FREE,    MADV_DONTNEED, MADV_RANDOM,
+					      MADV_NORMAL,  MADV_COLD,     MADV_POPULATE_WRITE,
+					      MADV_DONTDUMP};
+		u64 a = BASE + pick(&r, 60) * PAGE, x = n;
+		struct quire_smaps s;
+		u8 vec[4];
+
+		switch (pick(&r, 8)) {
+		case 0:
+			quire_mlock(mm, a, 3 * PAGE, pick(&r, 2));
+			break;
+		case 1:
+			quire_munlock(mm, a, 5 * PAGE);
+			break;
+		case 2:
+			quire_mm_smaps(mm, BASE, BASE + 64 * PAGE, &s);
+			quire_mincore(mm, a, 4, vec);
+			break;
+		case 3:
+			quire_mm_clear_refs(mm, 1 + (int)pick(&r, 4));
+			break;
+		case 4:
+			quire_mremap(mm, a, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				     BASE + pick(&r, 60) * PAGE);
+			break;
+		case 5:
+			user_write(mm, a, &x, 8);
+			quire_mm_access(mm, a, &x, 8, pick(&r, 2), true);
+			break;
+		default:
+			quire_madvise(mm, a, 4 * PAGE,
+				      advices[pick(&r, quire_array_size(advices))]);
+			user_read(mm, a, &x, 8);
+		}
+		posix_quiescent();
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void *arg, unsigned i);
 } tests[] = {
     {"own places", own_places}, {"same place", same_place}, {"forks", forks},
-    {"files", files},           {"spaces", spaces},
+    {"files", files},           {"spaces", spaces},         {"advice", advice},
+    {"pressure", pressure},
 };
 
 int main(int argc, char **argv)
 {
-	struct posix_config c = {.cpus = THREADS + 1};
+	struct posix_config c = {.ram = 24u << 20, .cpus = THREADS + 1};
 
 	if (argc > 1)
 		rounds = (unsigned)strtoul(argv[1], NULL, 0);
@@ -238,14 +323,17 @@ int main(int argc, char **argv)
 		quire_mm_layout(mm)->mmap_base = 0x400000000000;
 		quire_mm_layout(mm)->task_size = QUIRE_USER_END;
 		file = posix_file_new(24 * PAGE, 5);
+		big = posix_file_new(BIG_PAGES * PAGE, 0);
 		for (unsigned i = 0; i < THREADS; i++)
 			require(
 			    quire_mmap(mm, own(i), 64 * PAGE, RW, ANON | MAP_FIXED, NULL, 0, 0) > 0,
 			    "mmap");
 		posix_parallel(THREADS, tests[t].run, NULL);
+		quire_reclaim(500); /* room for the checker's counts */
 		quire_check_all();
 		posix_mm_put(mm);
 		posix_file_put(file);
+		posix_file_put(big);
 		quire_check_all();
 		posix_settled_free();
 		printf("[       OK ] %s\n", tests[t].name);
