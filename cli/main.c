@@ -81,13 +81,16 @@ static int run(int argc, char **argv)
 	log_start(&o);
 	if (o.accel == ACCEL_KVM && !kvm_present())
 		die("/dev/kvm can't be opened: use --accel tcg, or get access to it");
-	if (o.accel != ACCEL_TCG && !o.deterministic && kvm_present()) {
+	if (o.accel == ACCEL_KVM || (o.accel == ACCEL_AUTO && !o.deterministic && !o.gdb &&
+				     kvm_present() && !kvm_known_bad())) {
+		bool try_only = o.accel == ACCEL_AUTO;
 		qemu_start(&q, &o, true);
-		status = channel_serve(&q, &o, o.accel == ACCEL_AUTO ? 2.0 : 30.0,
-				       o.accel == ACCEL_AUTO);
+		status = channel_serve(&q, &o, try_only ? 2.0 : 30.0, try_only);
 		qemu_stop(&q);
-		if (status < 0 && o.accel == ACCEL_KVM)
+		if (status < 0 && !try_only)
 			die("the virtual machine did not start with KVM: try --accel tcg");
+		if (status < 0)
+			kvm_remember_bad();
 	}
 	if (status < 0) {
 		qemu_start(&q, &o, false);

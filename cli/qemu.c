@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,65 @@ bool kvm_present(void)
 		return false;
 	close(fd);
 	return true;
+}
+
+/*
+ * A machine may have /dev/kvm and yet no guest comes up on it (nested virtualisation
+ * that is switched off half-way, say).  Finding that out takes seconds, so the finding
+ * is kept until the next boot: the boot's id in a file of the user's cache folder.
+ */
+static char *kvm_verdict_file(bool make)
+{
+	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	char *folder, *file;
+
+	if (cache && *cache == '/')
+		folder = xasprintf("%s", cache);
+	else if (home && *home == '/')
+		folder = xasprintf("%s/.cache", home);
+	else
+		return NULL;
+	file = xasprintf("%s/quire", folder);
+	if (make) {
+		mkdir(folder, 0700);
+		mkdir(file, 0700);
+	}
+	free(folder);
+	folder = file;
+	file = xasprintf("%s/kvm-fails", folder);
+	free(folder);
+	return file;
+}
+
+static bool read_line(const char *path, char *buf, size_t size)
+{
+	FILE *f = path ? fopen(path, "re") : NULL;
+	bool ok = f && fgets(buf, (int)size, f);
+	if (f)
+		fclose(f);
+	return ok;
+}
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+bool kvm_known_bad(void)
+{
+	char *file = kvm_verdict_file(false), boot[64], bad[64];
+	bool known = read_line(file, bad, sizeof(bad)) && read_line(BOOT_ID, boot, sizeof(boot)) &&
+		     !strcmp(boot, bad);
+	free(file);
+	return known;
+}
+
+void kvm_remember_bad(void)
+{
+	char *file = kvm_verdict_file(true), boot[64];
+	FILE *f = file && read_line(BOOT_ID, boot, sizeof(boot)) ? fopen(file, "we") : NULL;
+	if (f) {
+		fputs(boot, f);
+		fclose(f);
+	}
+	free(file);
 }
 
 struct arguments {

@@ -64,6 +64,9 @@ void qemu_start(struct qemu *q, const struct options *o, bool kvm);
 void qemu_stop(struct qemu *q); /* kills and reaps it, closes the descriptors */
 /* Is KVM worth trying?  False without /dev/kvm. */
 bool kvm_present(void);
+/* Has a guest failed to come up on it since this machine's boot?  Say that it has. */
+bool kvm_known_bad(void);
+void kvm_remember_bad(void);
 
 /* channel.c.  Serves the guest until it ends.  Its exit status, or -1 when it didn't
  * say hello within hello_seconds; quiet: then without QEMU's own complaints, since
