@@ -61,6 +61,7 @@ struct arch_cpu {
 		void (*fn)(void *);
 		void *arg;
 		u64 pending;
+		u32 asleep; /* the caller has halted until pending is 0 */
 	} call;
 	u64 lapic_deadline; /* ns the timer is programmed for; ~0: off */
 };

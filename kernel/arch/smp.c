@@ -4,7 +4,9 @@
  *
  * smp_call(): each CPU has one call of its own, which its targets find through a
  * mask of callers in their own data.  The caller waits with interrupts on, so two
- * CPUs that call each other both get on.
+ * CPUs that call each other both get on.  After a short spin it halts until the
+ * last target interrupts it: a virtual CPU that spins keeps the one it waits for
+ * off the host's processor.
  */
 #include <quire/assert.h>
 #include <quire/fault.h>
@@ -20,6 +22,7 @@
 #define TRAMPOLINE 0x8000UL /* a page below 1 MiB, which QEMU's firmware is done with */
 #define AP_STACK 8192
 #define START_WAIT_NS 2000000000UL
+#define CALL_SPINS 100
 
 extern char trampoline_start[], trampoline_end[];
 extern u64 ap_stack_by_apic_id[256];
@@ -110,10 +113,35 @@ void smp_call_interrupt(void)
 	u32 from = __atomic_exchange_n(&own->call_from, 0, __ATOMIC_ACQ_REL);
 
 	while (from) {
-		struct arch_cpu *a = percpu_of[__builtin_ctz(from)]->arch;
+		unsigned caller = (unsigned)__builtin_ctz(from);
+		struct arch_cpu *a = percpu_of[caller]->arch;
 		from &= from - 1;
 		a->call.fn(a->call.arg);
-		__atomic_and_fetch(&a->call.pending, ~me, __ATOMIC_RELEASE);
+		if (!__atomic_and_fetch(&a->call.pending, ~me, __ATOMIC_SEQ_CST) &&
+		    __atomic_load_n(&a->call.asleep, __ATOMIC_SEQ_CST))
+			lapic_ipi(caller, VECTOR_CALL);
+	}
+}
+
+static void wait_for_call(struct arch_cpu *own)
+{
+	bool irqs = irq_enabled();
+
+	for (unsigned spins = 0; __atomic_load_n(&own->call.pending, __ATOMIC_ACQUIRE); spins++) {
+		if (!irqs)
+			smp_call_interrupt();
+		if (!irqs || spins < CALL_SPINS) {
+			cpu_relax();
+			continue;
+		}
+		irq_disable();
+		__atomic_store_n(&own->call.asleep, 1, __ATOMIC_SEQ_CST);
+		/* STI takes effect after the next instruction: the wake-up isn't missed */
+		if (__atomic_load_n(&own->call.pending, __ATOMIC_SEQ_CST))
+			__asm__ volatile("sti; hlt" : : : "memory");
+		else
+			irq_enable();
+		__atomic_store_n(&own->call.asleep, 0, __ATOMIC_RELAXED);
 	}
 }
 
@@ -134,12 +162,7 @@ void smp_call(u64 cpu_mask, void (*fn)(void *), void *arg)
 			if (!__atomic_fetch_or(&a->call_from, me, __ATOMIC_ACQ_REL))
 				lapic_ipi(cpu, VECTOR_CALL);
 		}
-		bool irqs = irq_enabled();
-		while (__atomic_load_n(&own->call.pending, __ATOMIC_ACQUIRE)) {
-			if (!irqs)
-				smp_call_interrupt();
-			cpu_relax();
-		}
+		wait_for_call(own);
 	}
 	quire_host_preempt_enable();
 }
