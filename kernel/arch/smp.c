@@ -22,7 +22,7 @@
 #define TRAMPOLINE 0x8000UL /* a page below 1 MiB, which QEMU's firmware is done with */
 #define AP_STACK 8192
 #define START_WAIT_NS 2000000000UL
-#define CALL_SPINS 100
+#define CALL_SPINS 20
 
 extern char trampoline_start[], trampoline_end[];
 extern u64 ap_stack_by_apic_id[256];
