@@ -32,62 +32,64 @@ static u32 fork_number(void)
 
 /* ---- entries ----------------------------------------------------------------------- */
 
-/* Copy one present entry; the source is at s, the (empty) copy at d. */
-static void copy_present(struct pt_cursor *d, struct pt_cursor *s, struct pte e, struct vma *dst,
-			 struct vma *src)
+/* Copy the present entry *from, which is e, to the empty *to.  True for an anonymous
+ * page, which the caller counts. */
+static inline bool copy_present(struct pte *to, struct pte *from, struct pte e, struct vma *dst,
+				bool shared)
 {
-	bool shared = src->flags & VM_SHARED;
+	bool anon = false;
 
-	if (!(e.v & PTE_SPECIAL)) {
+	if (quire_likely(!(e.v & PTE_SPECIAL))) {
 		struct page *p = pfn_page(pte_pfn(e));
 
-		if (!shared && (e.v & PTE_W)) {
-			e = pt_modify(s, PTE_W, 0);
-			e.v &= ~PTE_W;
-		}
-		if (shared)
+		if (shared) {
 			e.v &= ~PTE_D; /* the parent's entry tells of the write */
+		} else if (e.v & PTE_W) {
+			pte_clear_bits(from, PTE_W);
+			e = pte_load(from); /* with D, if the MMU has just set it */
+		}
 		quire_page_get(p);
-		if (page_test(p, PG_ANON))
-			rmap_add_anon(p, dst, d->addr, false);
+		anon = page_test(p, PG_ANON);
+		if (anon)
+			rmap_anon_more(p);
 		else
 			rmap_add_file(p, dst);
 	}
-	e.v &= ~(PTE_A | PTE_UFFD_WP);
-	pt_set(d, e);
+	pte_store(to, (struct pte){e.v & ~(PTE_A | PTE_UFFD_WP)});
+	return anon;
 }
 
 /* Copy from the cursor to the end of its table or `end`; returns where it stopped. */
 static u64 copy_table(struct pt_cursor *d, struct pt_cursor *s, u64 end, struct vma *dst,
-		      struct vma *src)
+		      bool shared)
 {
-	bool more;
+	u64 addr = s->addr;
+	u64 table_end = quire_round_down(addr, QUIRE_PMD_SIZE) + QUIRE_PMD_SIZE;
+	struct pte *to = d->entry, *from = s->entry;
+	u32 copied = 0;
+	s64 anon = 0;
 
+	end = quire_min(end, table_end);
 	pt_lock(d);
 	pt_lock_nested(s);
-	do {
-		struct pte e = pt_get(s);
+	for (; addr < end; addr += QUIRE_PAGE_SIZE, to++, from++) {
+		struct pte e = pte_load(from);
 
-		switch (pte_kind(e)) {
-		case PTE_KIND_NONE:
-		case PTE_KIND_MARKER: /* userfaultfd's registration isn't inherited */
-			break;
-		case PTE_KIND_PRESENT:
-			copy_present(d, s, e, dst, src);
-			break;
-		case PTE_KIND_SWAP:
-		case PTE_KIND_MIGRATION:
-		case PTE_KIND_POISON:
-			pt_set(d, (struct pte){e.v & ~PTE_UFFD_WP});
-			break;
-		}
-		more = pt_next(s);
-		pt_next(d);
-	} while (more && s->addr < end);
-	u64 at = s->addr;
+		/* A marker of userfaultfd's isn't inherited, as its registration isn't. */
+		if (pte_none(e) || pte_kind(e) == PTE_KIND_MARKER)
+			continue;
+		copied++;
+		if (quire_likely(pte_present(e)))
+			anon += copy_present(to, from, e, dst, shared);
+		else
+			pte_store(to, (struct pte){e.v & ~PTE_UFFD_WP});
+	}
+	pt_set_used(d, d->table->pt_used + copied);
+	if (anon)
+		mm_rss_add(dst->mm, MM_ANON, anon);
 	pt_unlock(s);
 	pt_unlock(d);
-	return at;
+	return end;
 }
 
 int copy_page_range(struct vma *dst, struct vma *src)
@@ -108,7 +110,7 @@ int copy_page_range(struct vma *dst, struct vma *src)
 		err = pt_make(&d, dst->mm, addr, 1, GFP_KERNEL);
 		if (err)
 			return err;
-		addr = copy_table(&d, &s, end, dst, src);
+		addr = copy_table(&d, &s, end, dst, src->flags & VM_SHARED);
 	}
 	return 0;
 }

@@ -20,66 +20,87 @@
 
 /* ---- zap ------------------------------------------------------------------------- */
 
-/* Clear a present entry.  True: the gather is full. */
-static bool zap_present(struct tlb_gather *g, struct vma *v, struct pt_cursor *c, struct pte e,
-			bool even_cows)
-{
-	struct page *p = pfn_page(pte_pfn(e));
-	bool special = e.v & PTE_SPECIAL;
+/* What zapping is about. */
+struct zap {
+	struct tlb_gather *g;
+	struct vma *v;
+	bool even_cows, locked;
+};
 
-	if (!even_cows && !special && page_test(p, PG_ANON))
+/* A page of a file lost the entry `old`. */
+static void zap_file(const struct zap *z, struct page *p, struct pte old)
+{
+	if (old.v & PTE_D)
+		cache_mark_dirty(p);
+	if ((old.v & PTE_A) && !page_test(p, PG_REFERENCED))
+		page_set(p, PG_REFERENCED);
+	rmap_remove(p, z->v);
+}
+
+/* Is the entry one that stays: empty, or (not even_cows) no page of the file's? */
+static inline bool zap_keeps(const struct zap *z, struct pte e)
+{
+	if (quire_unlikely(!pte_present(e)))
+		return pte_none(e) || !z->even_cows;
+	if (quire_likely(z->even_cows) || (e.v & PTE_SPECIAL))
 		return false;
-	e = pt_set(c, (struct pte){0});
-	gather_range(g, c->addr, c->addr + QUIRE_PAGE_SIZE);
-	if (special)
-		return false;
-	if (!page_test(p, PG_ANON)) {
-		if (e.v & PTE_D)
-			cache_mark_dirty(p);
-		if ((e.v & PTE_A) && !page_test(p, PG_REFERENCED))
-			page_set(p, PG_REFERENCED);
-	}
-	if ((__atomic_load_n(&v->flags, __ATOMIC_RELAXED) & VM_LOCKED) && page_test(p, PG_MLOCKED))
-		page_clear(p, PG_MLOCKED);
-	rmap_remove(p, v);
-	return gather_page(g, p);
+	return page_test(pfn_page(pte_pfn(e)), PG_ANON);
 }
 
 /* Clear entries of the cursor's table up to end, or until the gather is full (then *full).
- * Returns where it stopped. */
-static u64 zap_table(struct tlb_gather *g, struct vma *v, struct pt_cursor *c, u64 end,
-		     bool even_cows, bool *full)
+ * Returns where it stopped.  The loop runs once for each page of a process that ends. */
+static u64 zap_table(const struct zap *z, struct pt_cursor *c, u64 end, bool *full)
 {
-	bool more;
+	u64 addr = c->addr, first = ~0UL, last = 0;
+	u64 table_end = quire_round_down(addr, QUIRE_PMD_SIZE) + QUIRE_PMD_SIZE;
+	u64 stop = quire_min(end, table_end);
+	struct pte *entry = c->entry;
+	s64 anon = 0;
 
 	pt_lock(c);
-	do {
-		struct pte e = pt_get(c);
+	u32 used = c->table->pt_used;
+	for (; addr < stop && used && !*full; addr += QUIRE_PAGE_SIZE, entry++) {
+		struct pte e = pte_load(entry);
 
-		switch (pte_kind(e)) {
-		case PTE_KIND_NONE:
-			break;
-		case PTE_KIND_PRESENT:
-			*full = zap_present(g, v, c, e, even_cows);
-			break;
-		case PTE_KIND_SWAP:
-		case PTE_KIND_MIGRATION:
-		case PTE_KIND_MARKER:
-		case PTE_KIND_POISON:
-			if (even_cows)
-				pt_set(c, (struct pte){0});
-			break;
+		if (zap_keeps(z, e))
+			continue;
+		e = pte_take(entry);
+		used--;
+		if (quire_unlikely(!pte_present(e)))
+			continue; /* swap, poison, markers: the entry holds nothing */
+		first = quire_min(first, addr);
+		last = addr;
+		if (quire_unlikely(e.v & PTE_SPECIAL))
+			continue;
+		struct page *p = pfn_page(pte_pfn(e));
+		if (quire_unlikely(z->locked) && page_test(p, PG_MLOCKED))
+			page_clear(p, PG_MLOCKED);
+		if (page_test(p, PG_ANON)) {
+			rmap_anon_less(p);
+			anon++;
+		} else {
+			zap_file(z, p, e);
 		}
-		more = pt_next(c);
-	} while (more && c->addr < end && !*full);
-	u64 at = c->addr;
+		*full = gather_page(z->g, p);
+	}
+	pt_set_used(c, used);
+	if (first <= last)
+		gather_range(z->g, first, last + QUIRE_PAGE_SIZE);
+	if (anon)
+		mm_rss_add(z->v->mm, MM_ANON, -anon);
 	pt_unlock(c);
-	return at;
+	return used ? addr : table_end;
 }
 
 void zap_range(struct tlb_gather *g, struct vma *v, u64 start, u64 end, bool even_cows)
 {
 	u64 addr = start;
+	struct zap z = {
+	    .g = g,
+	    .v = v,
+	    .even_cows = even_cows,
+	    .locked = __atomic_load_n(&v->flags, __ATOMIC_RELAXED) & VM_LOCKED,
+	};
 
 	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK) && start <= end);
 	while (addr < end) {
@@ -93,7 +114,7 @@ void zap_range(struct tlb_gather *g, struct vma *v, u64 start, u64 end, bool eve
 			addr = quire_round_down(addr, span) + span;
 			continue;
 		}
-		addr = zap_table(g, v, &c, end, even_cows, &full);
+		addr = zap_table(&z, &c, end, &full);
 		if (full)
 			gather_flush(g);
 	}

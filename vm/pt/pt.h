@@ -167,6 +167,32 @@ static inline struct pte pt_set(struct pt_cursor *c, struct pte e)
 /* Clear and set bits; returns what it was.  Lock held; must not change none-ness. */
 struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set);
 
+/*
+ * For loops over many entries of one table, its lock held: the loop keeps count of the
+ * entries that aren't none, and says it with pt_set_used() before it drops the lock.
+ */
+static inline struct pte pte_load(const struct pte *entry)
+{
+	return (struct pte){__atomic_load_n(&entry->v, __ATOMIC_RELAXED)};
+}
+static inline struct pte pte_take(struct pte *entry) /* leaves none */
+{
+	return (struct pte){__atomic_exchange_n(&entry->v, 0UL, __ATOMIC_ACQ_REL)};
+}
+static inline void pte_store(struct pte *entry, struct pte e) /* where none is */
+{
+	__atomic_store_n(&entry->v, e.v, __ATOMIC_RELEASE);
+}
+/* The MMU may still set A in what this leaves, but D only where it leaves W. */
+static inline void pte_clear_bits(struct pte *entry, u64 bits)
+{
+	(void)__atomic_fetch_and(&entry->v, ~bits, __ATOMIC_ACQ_REL);
+}
+static inline void pt_set_used(struct pt_cursor *c, u32 used)
+{
+	__atomic_store_n(&c->table->pt_used, used, __ATOMIC_RELAXED);
+}
+
 /* A new root whose upper half is the kernel's (config.kernel_root); NO_PFN: no memory. */
 struct pfn pt_root_alloc(struct quire_mm *mm);
 void pt_root_free(struct pfn root);

@@ -35,6 +35,17 @@ void rmap_add_anon(struct page *p, struct vma *v, u64 addr, bool fresh);
 void rmap_add_file(struct page *p, struct vma *v);
 void rmap_remove(struct page *p, struct vma *v);
 
+/* The same for one entry more (less) of an anonymous page that stays (was) mapped, for
+ * loops that add up rss[MM_ANON] by themselves. */
+static inline void rmap_anon_more(struct page *p)
+{
+	(void)__atomic_fetch_add(&p->mapcount, 1, __ATOMIC_RELAXED);
+}
+static inline void rmap_anon_less(struct page *p)
+{
+	(void)__atomic_fetch_sub(&p->mapcount, 1, __ATOMIC_ACQ_REL);
+}
+
 /* Call fn for each VMA and address that may map p, the page locked; fn returns false
  * to stop.  Takes the rmap lock. */
 bool rmap_walk(struct page *p, bool (*fn)(struct page *, struct vma *, u64 addr, void *),
