@@ -30,9 +30,31 @@ extern struct page *zero_page;
 /* The page at pgoff with a reference, or null.  It may not be up to date.  Doesn't
  * sleep, takes no lock. */
 struct page *cache_find(struct quire_mapping *m, u64 pgoff);
-/* The same for all of [pgoff, pgoff + n): out[i] is null where there is none.  How many
- * were found. */
-unsigned cache_find_range(struct quire_mapping *m, u64 pgoff, unsigned n, struct page **out);
+/* Where the index keeps the pages from pgoff on, up to the next multiple of CACHE_LEAF;
+ * null: none of them is there.  Under RCU.  Slots change at any time; cache_grab() makes a
+ * page of one. */
+#define CACHE_LEAF 64
+struct page *const *cache_slots(struct quire_mapping *m, u64 pgoff);
+/* The page in a slot with a reference; null when there is none, or it is just going. */
+static inline struct page *cache_grab(struct page *const *slot)
+{
+	struct page *p = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+	s32 refs;
+
+	if (!p)
+		return NULL;
+	refs = __atomic_load_n(&p->refs, __ATOMIC_RELAXED);
+	do {
+		if (quire_unlikely(refs <= 0))
+			return NULL;
+	} while (quire_unlikely(!__atomic_compare_exchange_n(&p->refs, &refs, refs + 1, false,
+							     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)));
+	/* Still there: so this is that page, and not what its frame became. */
+	if (quire_likely(__atomic_load_n(slot, __ATOMIC_ACQUIRE) == p))
+		return p;
+	quire_page_put(p);
+	return NULL;
+}
 void cache_index_init(void);
 /* Put a locked page in at pgoff; the index takes a reference.  0, -EEXIST, -ENOMEM.
  * May sleep as gfp says.  mapping->lock not held. */

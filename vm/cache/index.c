@@ -107,20 +107,11 @@ struct page *cache_find(struct quire_mapping *m, u64 pgoff)
 	return p;
 }
 
-unsigned cache_find_range(struct quire_mapping *m, u64 pgoff, unsigned n, struct page **out)
+struct page *const *cache_slots(struct quire_mapping *m, u64 pgoff)
 {
-	struct cache_node *leaf = NULL;
-	unsigned found = 0;
+	struct cache_node *leaf = leaf_of(m, pgoff);
 
-	quire_rcu_read_lock();
-	for (unsigned i = 0; i < n; i++) {
-		if (i == 0 || !((pgoff + i) & (NODE_SLOTS - 1)))
-			leaf = leaf_of(m, pgoff + i);
-		out[i] = leaf ? grab(leaf, slot_of(leaf, pgoff + i)) : NULL;
-		found += out[i] != NULL;
-	}
-	quire_rcu_read_unlock();
-	return found;
+	return leaf ? (struct page *const *)&leaf->slot[slot_of(leaf, pgoff)] : NULL;
 }
 
 bool cache_present(struct quire_mapping *m, u64 pgoff)

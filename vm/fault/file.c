@@ -64,11 +64,12 @@ static enum quire_outcome get_page(struct fault *f, struct page **page, enum qui
 struct around {
 	u64 first; /* page offset */
 	unsigned n, target;
-	struct page *page[AROUND_MAX];
+	unsigned mapped, fresh; /* entries made; pages that had none before */
+	struct pte after;       /* the target's entry, if it was made */
 };
 
-/* The aligned window around the fault, inside the VMA and the page table. */
-static void window(struct fault *f, struct around *w)
+/* The aligned window around the fault, inside the VMA, the page table and the file. */
+static void window(struct fault *f, struct around *w, u64 limit)
 {
 	struct vma *v = f->vma;
 	u64 size = quire_sysctl.fault_around_pages;
@@ -88,9 +89,12 @@ static void window(struct fault *f, struct around *w)
 	w->target = (unsigned)((f->addr - start) >> QUIRE_PAGE_SHIFT);
 	w->n = (unsigned)((end - start) >> QUIRE_PAGE_SHIFT);
 	w->first = f->pgoff - w->target;
+	w->n = (unsigned)quire_min((u64)w->n, limit - w->first);
+	w->mapped = w->fresh = 0;
+	w->after = (struct pte){0};
 }
 
-/* May page i of the window go into an entry?  Its mapcount is raised then, and COUNT_MAPPED
+/* May a page that is referenced go into an entry?  Its mapcount is raised then, and COUNT_MAPPED
  * is left to the caller. */
 static inline bool hold_mapping(struct quire_mapping *m, struct page *p, unsigned *fresh)
 {
@@ -107,39 +111,53 @@ static inline bool hold_mapping(struct quire_mapping *m, struct page *p, unsigne
 	return false;
 }
 
-/* Map the pages of the window where nothing is mapped yet; those that aren't mapped keep
- * their reference.  How many; w->page[i] of these is null.  Table locked. */
-static unsigned map_window_locked(struct fault *f, struct around *w, u64 limit, struct pte *after)
+/* Map pages [i, i + n) of the window, whose slots these are, where nothing is mapped yet.
+ * Table locked, which also makes this an RCU read section. */
+static inline void map_run_locked(struct fault *f, struct around *w, unsigned i, unsigned n,
+				  struct page *const *slot)
 {
 	struct quire_mapping *m = f->vma->mapping;
 	struct pt_cursor c = f->at;
 	u64 prot = f->vma->prot;
-	unsigned mapped = 0, fresh = 0;
 
-	c.addr -= (u64)w->target << QUIRE_PAGE_SHIFT;
-	c.entry -= w->target;
-	for (unsigned i = 0; i < w->n; i++, c.addr += QUIRE_PAGE_SIZE, c.entry++) {
-		struct page *p = w->page[i];
+	c.entry += (s64)i - w->target;
+	for (; n; n--, i++, slot++, c.entry++) {
+		struct page *p;
 		u64 bits = prot;
 
-		if (!p || w->first + i >= limit || !pte_none(pt_get(&c)) ||
-		    !hold_mapping(m, p, &fresh))
+		if (!pte_none(pt_get(&c)) || !(p = cache_grab(slot)))
 			continue;
+		if (quire_unlikely(!hold_mapping(m, p, &w->fresh))) {
+			quire_page_put(p);
+			continue;
+		}
 		if (i == w->target) {
 			bits |= PTE_A;
 			if (f->write)
 				bits |= PTE_D | PTE_SOFTDIRTY;
-			*after = pte_make(page_pfn(p), bits);
+			w->after = pte_make(page_pfn(p), bits);
 		}
 		pt_set(&c, pte_make(page_pfn(p), bits));
-		w->page[i] = NULL;
-		mapped++;
+		w->mapped++;
 	}
-	if (fresh)
-		page_count_add(COUNT_MAPPED, fresh);
-	if (mapped)
-		mm_rss_add(f->mm, m->swapbacked ? MM_SHMEM : MM_FILE, mapped);
-	return mapped;
+}
+
+static void map_window_locked(struct fault *f, struct around *w)
+{
+	struct quire_mapping *m = f->vma->mapping;
+
+	for (unsigned i = 0, n; i < w->n; i += n) {
+		u64 pgoff = w->first + i;
+		struct page *const *slot = cache_slots(m, pgoff);
+
+		n = (unsigned)quire_min((u64)(w->n - i), CACHE_LEAF - pgoff % CACHE_LEAF);
+		if (slot)
+			map_run_locked(f, w, i, n, slot);
+	}
+	if (w->fresh)
+		page_count_add(COUNT_MAPPED, w->fresh);
+	if (w->mapped)
+		mm_rss_add(f->mm, m->swapbacked ? MM_SHMEM : MM_FILE, w->mapped);
 }
 
 /* Map the fault's page if it is cached, with its neighbours.  FAULT_AGAIN: it isn't, or
@@ -147,31 +165,19 @@ static unsigned map_window_locked(struct fault *f, struct around *w, u64 limit, 
 static enum quire_outcome map_cached(struct fault *f, enum quire_cause cause)
 {
 	struct quire_mapping *m = f->vma->mapping;
-	struct pte after = {0};
+	u64 limit = cache_size_pages(m);
 	struct around w;
-	unsigned mapped = 0;
-	bool target = false;
-	u64 limit;
 
-	window(f, &w);
-	cache_find_range(m, w.first, w.n, w.page);
-	/* After the look-up: a page that was found before the size shrank is caught by
-	 * hold_mapping() or unmapped by the truncation. */
-	limit = cache_size_pages(m);
-	if (w.page[w.target] && page_test(w.page[w.target], PG_UPTODATE) && f->pgoff < limit) {
-		pt_lock(&f->at);
-		if (pte_none(pt_get(&f->at))) {
-			mapped = map_window_locked(f, &w, limit, &after);
-			target = !w.page[w.target];
-		}
-		pt_unlock(&f->at);
-	}
-	for (unsigned i = 0; i < w.n; i++)
-		if (w.page[i])
-			quire_page_put(w.page[i]);
-	if (!target)
+	if (f->pgoff >= limit)
 		return FAULT_AGAIN;
-	return fault_done(f, cause, after, cause == CAUSE_FILE_MAP ? mapped : 0);
+	window(f, &w, limit);
+	pt_lock(&f->at);
+	if (quire_likely(pte_none(pt_get(&f->at))))
+		map_window_locked(f, &w);
+	pt_unlock(&f->at);
+	if (pte_none(w.after))
+		return FAULT_AGAIN;
+	return fault_done(f, cause, w.after, cause == CAUSE_FILE_MAP ? w.mapped : 0);
 }
 
 static enum quire_outcome file_read(struct fault *f)
