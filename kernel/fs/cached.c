@@ -174,7 +174,7 @@ static s64 cached_seek(struct file *f, s64 off, int whence)
 		return -EINVAL;
 	}
 	if (__builtin_add_overflow(base, off, &off))
-		return -EOVERFLOW;
+		return -EINVAL;
 	if (off < 0)
 		return -EINVAL;
 	f->pos = (u64)off;

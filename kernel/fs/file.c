@@ -275,7 +275,7 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 			err = dir->ops->create
 				  ? dir->ops->create(dir, d,
 						     S_IFREG | (mode & 07777 & ~current_umask()), 0)
-				  : -EACCES;
+				  : -ENOENT;
 		*created = !err;
 	}
 	mutex_unlock(&dir->lock);
@@ -297,9 +297,37 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 	return S_ISDIR(w->path.dentry->inode->mode) ? -EISDIR : 0;
 }
 
+/* The walk stands at a directory: go on to a new file in it that has no name. */
+static int make_tmpfile(struct walk *w, u32 mode)
+{
+	struct inode *dir = w->path.dentry->inode, *i;
+	struct dentry *d;
+	int err;
+
+	if (!S_ISDIR(dir->mode))
+		return -ENOTDIR;
+	err = may_create(dir);
+	if (err)
+		return err;
+	if (!dir->ops->tmpfile)
+		return -EOPNOTSUPP;
+	d = dentry_new(w->path.dentry, "(unnamed)", 9);
+	if (!d)
+		return -ENOMEM;
+	d->unlinked = true;
+	err = dir->ops->tmpfile(dir, S_IFREG | (mode & 07777 & ~current_umask()), &i);
+	if (err) {
+		dentry_put(d);
+		return err;
+	}
+	dentry_instantiate(d, i);
+	walk_enter(w, d);
+	return 0;
+}
+
 int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **out)
 {
-	bool created = false;
+	bool created = false, unnamed = false;
 	struct walk w;
 	int err;
 
@@ -308,11 +336,17 @@ int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **ou
 	if (flags & O_PATH)
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	else if ((flags & O_TMPFILE) == O_TMPFILE)
-		return -EOPNOTSUPP;
+		unnamed = true;
 	err = walk_start(&w, dirfd, path);
 	if (err)
 		return err;
-	if (flags & O_CREAT) {
+	if (unnamed) {
+		err = walk_along(&w, path, LOOKUP_FOLLOW, false);
+		if (!err)
+			err = make_tmpfile(&w, mode);
+		flags &= ~(O_TMPFILE | O_CREAT);
+		created = true;
+	} else if (flags & O_CREAT) {
 		do {
 			err = walk_along(&w, path, LOOKUP_FOLLOW, true);
 			if (!err)

@@ -136,6 +136,20 @@ int layer_create(struct inode *dir, struct dentry *d, u32 mode, u64 rdev)
 	return 0;
 }
 
+int layer_tmpfile(struct inode *dir, u32 mode, struct inode **out)
+{
+	struct node *n;
+
+	if (layer_of(dir)->through)
+		return -EOPNOTSUPP;
+	n = new_here(dir, mode);
+	if (!n)
+		return -ENOMEM;
+	n->i.nlink = 0;
+	*out = &n->i;
+	return 0;
+}
+
 int layer_mkdir(struct inode *dir, struct dentry *d, u32 mode)
 {
 	struct node *n;

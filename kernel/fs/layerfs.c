@@ -515,6 +515,7 @@ static const struct inode_ops layer_ops = {
     .lookup = layer_lookup,
     .create = layer_create,
     .mkdir = layer_mkdir,
+    .tmpfile = layer_tmpfile,
     .symlink = layer_symlink,
     .link = layer_link,
     .unlink = layer_unlink,

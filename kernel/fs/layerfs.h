@@ -79,6 +79,7 @@ u64 layer_device(struct layer *l, unsigned index);
 extern const struct file_ops layer_dir_ops;
 int layer_lookup(struct inode *dir, struct dentry *d);
 int layer_create(struct inode *dir, struct dentry *d, u32 mode, u64 rdev);
+int layer_tmpfile(struct inode *dir, u32 mode, struct inode **out);
 int layer_mkdir(struct inode *dir, struct dentry *d, u32 mode);
 int layer_symlink(struct inode *dir, struct dentry *d, const char *target);
 int layer_link(struct inode *dir, struct dentry *d, struct inode *target);

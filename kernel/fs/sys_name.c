@@ -61,6 +61,8 @@ static struct dentry *start_create(struct walk *w, bool is_dir, int *err)
 		*err = -EEXIST;
 	else if (d && w->last_slash && !is_dir)
 		*err = -ENOENT;
+	else if (d && !dir->ops->create)
+		*err = -ENOENT; /* what /proc says */
 	else if (d)
 		*err = may_create(dir);
 	if (*err) {
@@ -123,8 +125,10 @@ static int mknod_walked(struct walk *w, u32 mode, u64 rdev, struct path *out)
 	if (!d)
 		return err;
 	mode &= S_IFMT | (07777 & ~current_umask());
-	err =
-	    dir_ops(w)->create ? dir_ops(w)->create(w->path.dentry->inode, d, mode, rdev) : -EPERM;
+	if ((S_ISCHR(mode) || S_ISBLK(mode)) && !capable(CAP_MKNOD))
+		err = -EPERM;
+	else
+		err = dir_ops(w)->create(w->path.dentry->inode, d, mode, rdev);
 	if (!err && out) {
 		out->mnt = w->path.mnt;
 		out->dentry = d;
@@ -160,11 +164,8 @@ static long mknod_at(int dirfd, u64 upath, u32 mode, u64 rdev)
 	case S_IFREG:
 	case S_IFIFO:
 	case S_IFSOCK:
-		break;
 	case S_IFCHR:
 	case S_IFBLK:
-		if (!capable(CAP_MKNOD))
-			return -EPERM;
 		break;
 	case S_IFDIR:
 		return -EPERM;
@@ -249,6 +250,15 @@ static int link_source(int dirfd, u64 upath, int flags, struct path *out)
 	return lookup_at(dirfd, upath, lookup, out);
 }
 
+/* Who doesn't own a file may link it only if it is plain and theirs to read and write. */
+static bool may_link(struct inode *i)
+{
+	if (inode_owner_or_capable(i))
+		return true;
+	return S_ISREG(i->mode) && !(i->mode & 04000) && (i->mode & 02010) != 02010 &&
+	       !inode_permission(i, 6);
+}
+
 static int link_walked(struct walk *w, struct path *from)
 {
 	struct inode *target = from->dentry->inode;
@@ -257,10 +267,10 @@ static int link_walked(struct walk *w, struct path *from)
 
 	d = start_create(w, false, &err);
 	if (!d)
-		return err;
+		return err == -EACCES && !may_link(target) ? -EPERM : err;
 	if (w->path.mnt != from->mnt) {
 		err = -EXDEV;
-	} else if (S_ISDIR(target->mode) || !dir_ops(w)->link) {
+	} else if (!may_link(target) || S_ISDIR(target->mode) || !dir_ops(w)->link) {
 		err = -EPERM;
 	} else {
 		mutex_lock_nested(&target->lock);

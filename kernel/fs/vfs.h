@@ -94,6 +94,8 @@ struct inode_ops {
 	int (*link)(struct inode *dir, struct dentry *d, struct inode *target);
 	int (*unlink)(struct inode *dir, struct dentry *d);
 	int (*rmdir)(struct inode *dir, struct dentry *d);
+	/* A file without a name, its last reference frees it (O_TMPFILE).  May be null. */
+	int (*tmpfile)(struct inode *dir, u32 mode, struct inode **out);
 	int (*rename)(struct inode *from, struct dentry *fd, struct inode *to, struct dentry *td,
 		      u32 flags);
 	/* Any inode. */

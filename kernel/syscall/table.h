@@ -8,7 +8,7 @@
  */
 Y(0, read)
 Y(1, write)
-Y(2, open) /* no O_TMPFILE (EOPNOTSUPP) */
+Y(2, open) /* no O_TMPFILE in --rw folders (EOPNOTSUPP) */
 Y(3, close)
 Y(4, stat)
 Y(5, fstat)
@@ -263,7 +263,7 @@ N(253, inotify_init, ENOSYS)
 N(254, inotify_add_watch, ENOSYS)
 N(255, inotify_rm_watch, ENOSYS)
 N(256, migrate_pages, ENOSYS)
-Y(257, openat) /* no O_TMPFILE (EOPNOTSUPP) */
+Y(257, openat) /* no O_TMPFILE in --rw folders (EOPNOTSUPP) */
 Y(258, mkdirat)
 Y(259, mknodat)
 Y(260, fchownat)
