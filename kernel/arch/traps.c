@@ -140,6 +140,11 @@ static bool emulate_tsc(struct regs *r)
 
 static void user_trap(struct regs *r, u32 vector)
 {
+	struct task *t = current();
+
+	t->trap_nr = vector;
+	t->trap_err = (u32)r->orig_rax;
+	r->orig_rax = ~0UL; /* not a system call: nothing to restart */
 	switch (vector) {
 	case 0:
 		signal_at(SIGFPE, 1 /* FPE_INTDIV */, r->rip);
@@ -209,7 +214,7 @@ static const char *vector_name(u32 vector)
  * sigreturn or exec).  The user's registers were restored already, gs too: put both
  * back as if the fault had come from user mode.
  */
-_Noreturn static void bad_iret(struct regs *r)
+_Noreturn static void bad_iret(struct regs *r, u32 vector)
 {
 	struct regs user = *r;
 
@@ -222,6 +227,8 @@ _Noreturn static void bad_iret(struct regs *r)
 	/* top overlaps r: `user` is below both */
 	memcpy(top, &user, sizeof(user));
 	irq_enable();
+	current()->trap_nr = vector;
+	current()->trap_err = 0;
 	signal_at(SIGSEGV, SI_KERNEL, 0);
 	return_to_user(top);
 }
@@ -234,7 +241,7 @@ void trap(struct regs *r, u32 vector)
 		return;
 	}
 	if (r->rip == (u64)iret_user)
-		bad_iret(r);
+		bad_iret(r, vector);
 	if (vector == VECTOR_GP && extable_fixup(r))
 		return;
 	oops(r, "%s in the kernel, error code 0x%lx", vector_name(vector), r->orig_rax);

@@ -10,7 +10,7 @@
 #define PHYS(x) ((x) - BASE)
 
 #define EFER 0xc0000080
-#define CR0_ON 0x80010033 /* PG WP NE ET MP PE */
+#define CR0_ON 0x80050033 /* PG AM WP NE ET MP PE */
 
 	.section .note.pvh, "a", @note
 	.balign 4

@@ -183,6 +183,9 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 		t->altstack_sp = t->altstack_size = 0;
 		t->altstack_flags = 0;
 	}
+	/* A handler starts with clean registers; an exception that is pending in the x87's
+	 * would otherwise strike again in it. */
+	fpu_reset();
 	r->rdi = (u64)sig;
 	r->rsi = at + offsetof(struct sigframe, info);
 	r->rdx = at + offsetof(struct sigframe, uc);

@@ -344,34 +344,11 @@ void cancel_sigentry(struct process *p, struct sigentry *e)
 	spin_unlock_irq(&p->siglock, irq);
 }
 
-/* What the hardware reported, for the frame of the handler. */
-static void note_trap(struct task *t, int sig, const struct siginfo *info)
-{
-	const struct quire_fault_record *f = &t->process->last_fault;
-	t->trap_err = 0;
-	if (sig == SIGFPE)
-		t->trap_nr = info->si_code == 1 ? 0 : 19;
-	else if (sig == SIGILL)
-		t->trap_nr = 6;
-	else if (sig == SIGTRAP)
-		t->trap_nr = info->si_code == 2 ? 1 : 3;
-	else if (info->si_code == SI_KERNEL)
-		t->trap_nr = 13;
-	else {
-		t->trap_nr = 14;
-		t->trap_addr = info->fault.addr;
-		t->trap_err = 4 | (f->access & QUIRE_PRESENT ? 1 : 0) |
-			      (f->access & QUIRE_WRITE ? 2 : 0) | (f->access & QUIRE_EXEC ? 16 : 0);
-	}
-}
-
 void force_signal(int sig, const struct siginfo *info)
 {
 	struct task *t = current();
 	struct process *p = t->process;
 	struct sigentry *e = entry_new(sig, info);
-	if (info)
-		note_trap(t, sig, info);
 	unsigned long irq = spin_lock_irq(&p->siglock);
 	u64 h = handler_of(p, sig);
 	if (p->sighand && (h == SIG_IGN || (t->sig_blocked & SIGMASK(sig)))) {
