@@ -67,6 +67,8 @@ static char *full_name(struct layer *l, struct dentry *d)
 	spin_unlock(&d_lock);
 	at -= base;
 	memcpy(at, l->base, base);
+	if (!*at)
+		*--at = '/';
 	name = quire_kmalloc(strlen(at) + 1, GFP_NOFAIL_OOM);
 	if (name)
 		memcpy(name, at, strlen(at) + 1);

@@ -245,6 +245,8 @@ static void lost_name(struct inode *i, u32 names)
 	inode_touch(i, ATTR_CTIME);
 	if (!i->nlink)
 		node_gone(node_of(i));
+	else if (layer_of(i)->through)
+		__atomic_store_n(&node_of(i)->stale, true, __ATOMIC_RELEASE);
 }
 
 /* Is a name of i the store's to change? */

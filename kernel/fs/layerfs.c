@@ -98,6 +98,12 @@ static void node_release(struct inode *i)
 {
 	struct node *n = node_of(i);
 
+	while (!list_empty(&n->old_fids)) {
+		struct p9_fid *f = list_first(&n->old_fids, struct p9_fid, pending);
+
+		list_del(&f->pending);
+		p9_clunk(f);
+	}
 	if (n->fid)
 		p9_clunk(n->fid);
 	if (n->wfid)
@@ -128,6 +134,7 @@ static struct node *node_alloc(struct layer *l, u32 mode)
 	memset(&n->fid, 0, sizeof(*n) - offsetof(struct node, fid));
 	mutex_init(&n->io_lock, RANK_HOST_IO);
 	list_init(&n->hash);
+	list_init(&n->old_fids);
 	set_ops(l, n);
 	return n;
 }
@@ -216,7 +223,7 @@ int node_open(struct node *n, bool write)
 	int err = 0;
 
 	if (write ? __atomic_load_n(&n->wfid, __ATOMIC_ACQUIRE) != NULL
-		  : __atomic_load_n(&n->fid_open, __ATOMIC_ACQUIRE))
+		  : __atomic_load_n(&n->rfid, __ATOMIC_ACQUIRE) != NULL)
 		return 0;
 	mutex_lock(&n->io_lock);
 	if (write && !n->wfid) {
@@ -230,10 +237,10 @@ int node_open(struct node *n, bool write)
 			else
 				__atomic_store_n(&n->wfid, f, __ATOMIC_RELEASE);
 		}
-	} else if (!write && !n->fid_open) {
+	} else if (!write && !n->rfid) {
 		err = p9_lopen(n->fid, O_RDONLY);
 		if (!err)
-			__atomic_store_n(&n->fid_open, true, __ATOMIC_RELEASE);
+			__atomic_store_n(&n->rfid, n->fid, __ATOMIC_RELEASE);
 	}
 	mutex_unlock(&n->io_lock);
 	return err;
@@ -255,7 +262,7 @@ static int layer_read_pages(struct quire_mapping *m, struct page **pages, unsign
 			return err == -ENOMEM ? err : -EIO;
 		if (valid - start < want)
 			want = valid - start;
-		r = p9_read_pages(err ? n->wfid : n->fid, start, pages, count, want);
+		r = p9_read_pages(err ? n->wfid : n->rfid, start, pages, count, want);
 		if (r < 0)
 			return r == -ENOMEM ? -ENOMEM : -EIO;
 		got = (size_t)r;
@@ -505,10 +512,40 @@ static int layer_readlink(struct inode *i, char *buf, size_t max)
 	return (int)len;
 }
 
+void node_rewalk(struct node *n, struct dentry *d)
+{
+	struct dentry *parent = dentry_parent(d);
+	struct p9_fid *f = NULL;
+	struct p9_attr a;
+	int err = -ENOENT;
+
+	mutex_lock(&parent->inode->lock);
+	if (d->parent == parent && !d->unlinked)
+		err = p9_walk(node_of(parent->inode)->fid, d->name, &f, NULL);
+	mutex_unlock(&parent->inode->lock);
+	dentry_put(parent);
+	if (err)
+		return;
+	if (p9_getattr(f, &a) || a.qid.path != n->key) {
+		p9_clunk(f);
+		return;
+	}
+	/* Others may be using the old handle: it goes with the node. */
+	mutex_lock(&n->io_lock);
+	list_add(&n->old_fids, &n->fid->pending);
+	__atomic_store_n(&n->fid, f, __ATOMIC_RELEASE);
+	__atomic_store_n(&n->stale, false, __ATOMIC_RELEASE);
+	mutex_unlock(&n->io_lock);
+}
+
 /* A written-through folder is the host's as well: names that aren't there may come. */
 static bool layer_revalidate(struct dentry *d)
 {
-	return d->inode != NULL;
+	if (!d->inode)
+		return false;
+	if (__atomic_load_n(&node_of(d->inode)->stale, __ATOMIC_ACQUIRE))
+		node_rewalk(node_of(d->inode), d);
+	return true;
 }
 
 static const struct inode_ops layer_ops = {

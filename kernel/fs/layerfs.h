@@ -35,9 +35,11 @@ struct layer {
 
 struct node {
 	struct inode i;       /* first */
-	struct p9_fid *fid;   /* the store; null: there is none.  Not changed */
+	struct p9_fid *fid;   /* the store; null: there is none (never changes between the two) */
+	struct p9_fid *rfid;  /* opened for reading: fid, or what it was; guarded by io_lock */
 	struct p9_fid *wfid;  /* the same file opened for writing; guarded by io_lock */
-	bool fid_open;        /* fid was opened for reading; guarded by io_lock */
+	struct list old_fids; /* what fid was before; guarded by io_lock */
+	bool stale;           /* written through: the name fid goes by may be gone; atomic */
 	struct mutex io_lock; /* RANK_HOST_IO: opening of fids */
 	u64 store_size;       /* bytes of the store that still hold; atomic */
 	u64 key;              /* the export's number of the file */
@@ -65,6 +67,8 @@ int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out);
 void node_gone(struct node *n);
 /* Bring a written-through node's attributes up to date with the store. */
 int node_refresh(struct inode *i);
+/* d is a good name of n: let fid go by it. */
+void node_rewalk(struct node *n, struct dentry *d);
 /* Open for reading or writing, if it isn't yet. */
 int node_open(struct node *n, bool write);
 /* layerdev.c: a file's number as on the host, from the export's, and which of layer->devs it

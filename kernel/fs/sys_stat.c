@@ -140,10 +140,11 @@ _Static_assert(sizeof(struct linux_statx) == 256, "struct statx");
 
 static void fill_statx(struct inode *i, struct linux_statx *x)
 {
-	u64 dev = i->dev ? i->dev : i->fs ? i->fs->dev : 0;
+	u64 dev;
 
 	if (i->ops && i->ops->refresh)
 		i->ops->refresh(i);
+	dev = i->dev ? i->dev : i->fs ? i->fs->dev : 0;
 	*x = (struct linux_statx){
 	    .mask = STATX_BASIC,
 	    .blksize = QUIRE_PAGE_SIZE,
