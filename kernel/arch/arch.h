@@ -44,8 +44,8 @@ struct tss {
 	u16 reserved3, iomap;
 } __attribute__((packed));
 
-/* Interrupt stacks: the page fault's own, and one for each way to die. */
-enum { IST_PF = 1, IST_DF, IST_NMI, IST_MC, IST_END };
+/* Interrupt stacks: the page fault's own, the interrupts', and one for each way to die. */
+enum { IST_PF = 1, IST_IRQ, IST_DF, IST_NMI, IST_MC, IST_END };
 #define IST_SIZE 4096
 
 /* What a CPU needs for itself: one allocation. */

@@ -7,7 +7,7 @@
  * Direction and access flags are clear while C runs.
  *
  * Page faults come on their own interrupt stack, since the faulting address
- * may be the kernel stack's own unmapped page.  From user mode the frame moves to
+ * may be the kernel stack's own unmapped page; so do interrupts.  From user mode the frame moves to
  * the task's stack at once (whose top page is always there).  From kernel mode,
  * pf_kernel() first maps a lazy page in place; other faults continue on the
  * interrupted stack.
@@ -204,8 +204,43 @@ iret_user:
 .endm
 	.balign 16
 	COMMON exception_common, trap
+	/*
+	 * Interrupts have a stack of their own for the CPU's frame only: a fault on a lazy
+	 * stack page while the CPU pushes it would lose the interrupt, which the APIC
+	 * counts as in service already.  The frame then moves to the task's stack, or to
+	 * the interrupted one, where such a fault is an ordinary one.
+	 */
+.macro MOVE_FRAME
+	pushq 56(%rsi)
+	pushq 48(%rsi)
+	pushq 40(%rsi)
+	pushq 32(%rsi)
+	pushq 24(%rsi)
+	pushq 16(%rsi)
+	pushq 8(%rsi)
+	movq (%rsi), %rsi
+	PUSH_FROM_RSI
+	movl %edi, %esi
+	movq %rsp, %rdi
+.endm
 	.balign 16
-	COMMON interrupt_common, irq_handler
+interrupt_common:
+	pushq %rsi
+	movq %rsp, %rsi
+	CLEAR_AC
+	cld
+	testb $3, 32(%rsi)
+	jz 1f
+	swapgs
+	movq %gs:PERCPU_KERNEL_RSP, %rsp
+	MOVE_FRAME
+	call irq_handler
+	jmp return_user
+1:	movq 48(%rsi), %rsp
+	andq $-16, %rsp
+	MOVE_FRAME
+	call irq_handler
+	jmp restore_kernel
 
 restore_kernel:
 	POP_TO_RAX

@@ -59,9 +59,9 @@ void traps_init(void)
 	set_gate(VECTOR_DF, (u64)entry_df, IST_DF, 0);
 	set_gate(VECTOR_MC, (u64)entry_mc, IST_MC, 0);
 	for (unsigned i = 0; i < IRQ_COUNT; i++)
-		set_gate(IRQ_VECTORS + i, (u64)irq_stubs + 16 * i, 0, 0);
+		set_gate(IRQ_VECTORS + i, (u64)irq_stubs + 16 * i, IST_IRQ, 0);
 	for (unsigned i = 0; i < 16; i++)
-		set_gate(0xf0 + i, (u64)own_stubs + 16 * i, 0, 0);
+		set_gate(0xf0 + i, (u64)own_stubs + 16 * i, IST_IRQ, 0);
 }
 
 void traps_load(void)
