@@ -100,10 +100,10 @@ static void record_signals(struct blob *b)
 	record(b, CONFIG_SIGNALS, masks, sizeof(masks));
 }
 
-static void record_stdio(struct blob *b)
+static struct config_stdio io;
+
+void config_look_at_stdio(void)
 {
-	struct config_stdio io;
-	memset(&io, 0, sizeof(io));
 	for (int fd = 0; fd < 3; fd++) {
 		struct stat st;
 		int flags = fcntl(fd, F_GETFL);
@@ -129,7 +129,10 @@ static void record_stdio(struct blob *b)
 			}
 	}
 	terminal_size(&io.rows, &io.cols);
-	record(b, CONFIG_STDIO, &io, sizeof(io));
+	/* Whoever opens a file from here on must not get the number of a closed one. */
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			die("standard descriptors: %s", strerror(errno));
 }
 
 static uint64_t flags_of(const struct options *o, bool kvm)
@@ -183,7 +186,7 @@ int config_make(const struct options *o, bool kvm)
 	record_cred(&b);
 	record_rlimits(&b);
 	record_signals(&b);
-	record_stdio(&b);
+	record(&b, CONFIG_STDIO, &io, sizeof(io));
 	for (char **rw = o->rw; rw && *rw; rw++)
 		record(&b, CONFIG_RW, *rw, strlen(*rw));
 	record(&b, CONFIG_FLAGS, &flags, sizeof(flags));

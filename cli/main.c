@@ -77,6 +77,7 @@ static int run(int argc, char **argv)
 	struct qemu q;
 	int status = -1;
 
+	config_look_at_stdio();
 	options_parse(&o, argc, argv);
 	log_start(&o);
 	if (o.accel == ACCEL_KVM && !kvm_present())

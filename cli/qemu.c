@@ -247,10 +247,6 @@ void qemu_start(struct qemu *q, const struct options *o, bool kvm)
 {
 	int channel[2], log[2], errors[2];
 
-	/* Descriptors 0-2 must not be taken by ours when the caller closed them. */
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
-			die("standard descriptors: %s", strerror(errno));
 	int config = config_make(o, kvm);
 	socket_pair(channel);
 	socket_pair(log);

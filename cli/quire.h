@@ -49,7 +49,9 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void options_parse(struct options *o, int argc, char **argv);
 extern const char run_help[];
 
-/* config.c.  A sealed memory file with the blob. */
+/* config.c.  First of all: see what descriptors 0-2 are, and keep their numbers. */
+void config_look_at_stdio(void);
+/* A memory file with the blob. */
 int config_make(const struct options *o, bool kvm);
 
 /* qemu.c */
