@@ -92,8 +92,14 @@ static int fdinfo_show(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
-static const struct proc_entry fd_entry = {"", S_IFLNK | 0700, .readlink = fd_readlink,
-					   .follow = fd_follow, .guarded = true};
+/* By what the file is open for: the links' modes say so. */
+#define FD_LINK(mode)                                                               \
+	{                                                                           \
+		"", S_IFLNK | (mode), .readlink = fd_readlink, .follow = fd_follow, \
+				      .guarded = true                               \
+	}
+static const struct proc_entry fd_entries[4] = {FD_LINK(0), FD_LINK(0500), FD_LINK(0300),
+						FD_LINK(0700)};
 static const struct proc_entry fdinfo_entry = {"", S_IFREG | 0400, .show = fdinfo_show,
 					       .guarded = true};
 
@@ -108,6 +114,8 @@ static bool next_fd(const struct proc_node *dir, struct proc_ctx *c, u32 from, u
 	fdtable_put(t);
 	if (fd < 0)
 		return false;
+	if (e == fd_entries)
+		e += f->can_read + 2 * f->can_write;
 	file_put(f);
 	*number = (u32)fd;
 	*out = *dir;
@@ -126,12 +134,12 @@ static bool find_fd(const struct proc_node *dir, struct proc_ctx *c, const char 
 static bool fd_find(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,
 		    struct proc_node *out)
 {
-	return find_fd(dir, c, name, len, out, &fd_entry);
+	return find_fd(dir, c, name, len, out, fd_entries);
 }
 static bool fd_next(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
 		    struct proc_node *out)
 {
-	return next_fd(dir, c, from, number, out, &fd_entry);
+	return next_fd(dir, c, from, number, out, fd_entries);
 }
 static bool fdinfo_find(const struct proc_node *dir, struct proc_ctx *c, const char *name,
 			size_t len, struct proc_node *out)
@@ -157,6 +165,13 @@ static char *mount_point(struct mount *m, char **page)
 	return *page ? path_name(&p, *page, PATH_MAX) : NULL;
 }
 
+static const char *options_of(const struct mount *m)
+{
+	if (m->options && *m->options)
+		return m->options;
+	return m->fs->readonly ? "ro" : "rw";
+}
+
 int proc_show_mounts(struct seq *s, struct proc_ctx *c)
 {
 	struct mount *m;
@@ -166,8 +181,7 @@ int proc_show_mounts(struct seq *s, struct proc_ctx *c)
 		seq_escape(s, m->fs->source, " \t\n\\#");
 		seq_putc(s, ' ');
 		seq_escape(s, at ? at : "/", " \t\n\\#");
-		seq_printf(s, " %s %s%s%s 0 0\n", m->fs->type, m->fs->readonly ? "ro" : "rw",
-			   m->options && *m->options ? "," : "", m->options ? m->options : "");
+		seq_printf(s, " %s %s 0 0\n", m->fs->type, options_of(m));
 		quire_kfree(page);
 	}
 	return 0;
@@ -184,9 +198,7 @@ int proc_show_mountinfo(struct seq *s, struct proc_ctx *c)
 			   m->parent ? mount_id(m->parent) : 1UL, (unsigned)(dev >> 8 & 0xfff),
 			   (unsigned)((dev & 0xff) | (dev >> 12 & 0xfff00)));
 		seq_escape(s, at ? at : "/", " \t\n\\");
-		seq_printf(s, " %s%s%s - %s ", m->fs->readonly ? "ro" : "rw",
-			   m->options && *m->options ? "," : "", m->options ? m->options : "",
-			   m->fs->type);
+		seq_printf(s, " %s - %s ", options_of(m), m->fs->type);
 		seq_escape(s, m->fs->source, " \t\n\\");
 		seq_printf(s, " %s\n", m->fs->readonly ? "ro" : "rw");
 		quire_kfree(page);

@@ -323,6 +323,11 @@ bool fdtable_cloexec(struct fdtable *t, int fd)
 	return set;
 }
 
+u32 fdtable_size(struct fdtable *t)
+{
+	return __atomic_load_n(&t->size, __ATOMIC_RELAXED);
+}
+
 int fd_set_cloexec(int fd, bool on)
 {
 	struct fdtable *t = current()->files;

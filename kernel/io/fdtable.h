@@ -9,6 +9,8 @@
 bool fdtable_cloexec(struct fdtable *t, int fd);
 /* Does another task use t as well? */
 bool fdtable_shared(struct fdtable *t);
+/* How many descriptors it has room for just now: none above is open. */
+u32 fdtable_size(struct fdtable *t);
 /* 0 or -EBADF; of the current task. */
 int fd_set_cloexec(int fd, bool on);
 

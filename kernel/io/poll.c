@@ -11,6 +11,7 @@
 #include <quire/string.h>
 
 #include "../syscall/syscall.h"
+#include "fdtable.h"
 #include "io.h"
 
 #define NSEC 1000000000UL
@@ -332,7 +333,7 @@ static long do_select_call(int n, const u64 uset[3], u64 deadline)
 {
 	if (n < 0)
 		return -EINVAL;
-	u32 limit = 1u << 20;
+	u32 limit = fdtable_size(current()->files); /* as Linux: what lies beyond is ignored */
 	struct sets s = {.n = quire_min((u32)n, limit)};
 	s.words = (s.n + 63) / 64;
 	size_t bytes = (s.n + 7) / 8, set_bytes = s.words * 8;

@@ -135,7 +135,7 @@ static void hang_up(struct unix_sock *s, struct unix_sock *p, bool unread)
 		p->peer = NULL;
 		if (s->type == SOCK_DGRAM) {
 			p->connected = false;
-			p->error = ECONNRESET;
+			p->error = ECONNREFUSED; /* what the next send says, once */
 		}
 	}
 	spin_unlock(&p->lock);
@@ -184,17 +184,12 @@ int unix_shutdown(struct unix_sock *s, int how)
 	if (how < 0 || how > 2)
 		return -EINVAL;
 	spin_lock(&s->lock);
-	bool ok = s->connected || s->listening;
-	if (ok) {
-		s->shut_rd |= how != 1;
-		s->shut_wr |= how != 0;
-	}
-	struct unix_sock *p = ok && s->type != SOCK_DGRAM ? s->peer : NULL;
+	s->shut_rd |= how != 1;
+	s->shut_wr |= how != 0;
+	struct unix_sock *p = s->type != SOCK_DGRAM ? s->peer : NULL;
 	if (p)
 		unix_get(p);
 	spin_unlock(&s->lock);
-	if (!ok)
-		return -ENOTCONN;
 	if (p) {
 		spin_lock(&p->lock);
 		p->shut_rd |= how != 0;
@@ -222,19 +217,20 @@ static struct list *name_bucket(const struct sock_name *n, const struct inode *i
 	return &names[h % NAMES];
 }
 
-static struct unix_sock *find_locked(const struct sock_name *n, const struct inode *i)
+/* Abstract names are apart for each type of socket. */
+static struct unix_sock *find_locked(const struct sock_name *n, const struct inode *i, u32 type)
 {
 	struct unix_sock *s;
 	list_for_each (s, name_bucket(n, i), bound)
 		if (i ? s->path.dentry && s->path.dentry->inode == i
-		      : !s->path.dentry && s->name.len == n->len &&
+		      : !s->path.dentry && s->type == type && s->name.len == n->len &&
 			    !memcmp(s->name.raw, n->raw, n->len))
 			return s;
 	return NULL;
 }
 
 /* The socket of that name, referenced; or null and *err. */
-static struct unix_sock *find(const struct sock_name *n, int *err)
+static struct unix_sock *find(const struct sock_name *n, u32 type, int *err)
 {
 	struct path p = {0};
 	struct inode *i = NULL;
@@ -256,7 +252,7 @@ static struct unix_sock *find(const struct sock_name *n, int *err)
 		*err = -ECONNREFUSED;
 	}
 	spin_lock(&names_lock);
-	struct unix_sock *s = find_locked(n, i);
+	struct unix_sock *s = find_locked(n, i, type);
 	if (s)
 		unix_get(s);
 	spin_unlock(&names_lock);
@@ -273,7 +269,7 @@ static int enter_name(struct unix_sock *s, const struct sock_name *n, const stru
 	spin_lock(&names_lock);
 	if (!list_empty(&s->bound)) {
 		r = -EINVAL;
-	} else if (i || !find_locked(n, NULL)) {
+	} else if (i || !find_locked(n, NULL, s->type)) {
 		s->name = *n;
 		s->path = *p;
 		list_add(name_bucket(n, i), &s->bound);
@@ -289,7 +285,10 @@ static int bind_any(struct unix_sock *s)
 	static u32 next;
 	for (u32 tries = 0; tries < 1u << 20; tries++) {
 		u32 v = __atomic_add_fetch(&next, 1, __ATOMIC_RELAXED) & 0xfffff;
-		struct sock_name n = {.len = 8, .family = AF_UNIX};
+		struct sock_name n;
+		memset(&n, 0, sizeof(n));
+		n.len = 8;
+		n.family = AF_UNIX;
 		struct path none = {0};
 		for (int i = 0; i < 5; i++)
 			n.raw[3 + i] = (u8) "0123456789abcdef"[v >> (16 - 4 * i) & 15];
@@ -303,14 +302,18 @@ static int bind_any(struct unix_sock *s)
 int unix_bind(struct unix_sock *s, const struct sock_name *n)
 {
 	struct path p = {0};
-	if (!list_empty(&s->bound))
-		return -EINVAL;
 	if (n->len == sizeof(u16))
-		return bind_any(s);
+		return list_empty(&s->bound) ? bind_any(s) : 0;
 	if (is_abstract(n))
 		return enter_name(s, n, &p);
 	char name[sizeof(n->raw) + 1] = {0};
 	memcpy(name, n->raw + 2, n->len - 2);
+	if (!list_empty(&s->bound)) {
+		int taken = path_lookup(AT_FDCWD, name, 0, &p);
+		if (!taken)
+			path_put(&p);
+		return taken ? -EINVAL : -EADDRINUSE;
+	}
 	int r = vfs_mknod(AT_FDCWD, name, S_IFSOCK | 0777, 0, &p);
 	if (r)
 		return r == -EEXIST ? -EADDRINUSE : r;
@@ -404,7 +407,7 @@ static int connect_stream(struct unix_sock *s, const struct sock_name *n, bool n
 	u64 deadline = s->sndtimeo ? deadline_in(s->sndtimeo) : ~0UL;
 	for (;;) {
 		int r;
-		struct unix_sock *to = find(n, &r);
+		struct unix_sock *to = find(n, s->type, &r);
 		if (!to)
 			return r;
 		struct unix_sock *end = unix_new(s->type);
@@ -434,9 +437,9 @@ static int connect_stream(struct unix_sock *s, const struct sock_name *n, bool n
 
 static int connect_dgram(struct unix_sock *s, const struct sock_name *n)
 {
-	int r = 0;
-	struct unix_sock *to = n->len > sizeof(u16) ? find(n, &r) : NULL, *old;
-	if (r)
+	int r;
+	struct unix_sock *to = n->len > sizeof(u16) ? find(n, s->type, &r) : NULL, *old;
+	if (!to && n->len > sizeof(u16))
 		return r;
 	if (to && to->type != SOCK_DGRAM) {
 		unix_put(to);
@@ -626,7 +629,8 @@ static s64 send_packet(struct unix_sock *s, struct iter *it, struct scm *scm,
 		       const struct sock_name *dest, u32 flags, bool nowait)
 {
 	int err = 0;
-	struct unix_sock *to = dest && s->type == SOCK_DGRAM ? find(dest, &err) : unix_peer(s);
+	struct unix_sock *to =
+	    dest && s->type == SOCK_DGRAM ? find(dest, s->type, &err) : unix_peer(s);
 	u64 deadline = s->sndtimeo ? deadline_in(s->sndtimeo) : ~0UL;
 	s64 r;
 	if (!to) {
@@ -643,6 +647,8 @@ static s64 send_packet(struct unix_sock *s, struct iter *it, struct scm *scm,
 		r = -EPIPE;
 	} else {
 		r = send_one(s, to, it, it->left, scm, nowait, deadline);
+		if (r == -ECONNREFUSED && !dest)
+			connect_dgram(s, &(struct sock_name){.len = sizeof(u16)});
 	}
 	if (to)
 		unix_put(to);
@@ -825,7 +831,7 @@ u32 unix_poll(struct unix_sock *s, struct poll_table *pt)
 	poll_wait(pt, &s->wr);
 	struct unix_sock *peer = unix_peer(s);
 	bool stream = s->type != SOCK_DGRAM;
-	if (s->error)
+	if (s->error && stream)
 		ev |= POLLERR;
 	if (s->shut_rd || (s->peer_closed && stream))
 		ev |= POLLIN | POLLRDNORM | POLLRDHUP;
