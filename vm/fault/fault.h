@@ -67,6 +67,7 @@ enum quire_outcome fault_cow(struct fault *f);
 /* kernel.c */
 void kernel_range_reset(void);
 u64 kernel_area_frames(void);    /* frames in areas */
+u64 kernel_area_tables(void);    /* page tables of the areas: they stay */
 u64 kernel_reserve_frames(void); /* frames in the CPUs' reserves */
 
 #endif

@@ -39,6 +39,7 @@ static u64 range_start, range_pages;
 static u64 *area_map;   /* bits: pages of areas; changed under area_lock, atomically */
 static u64 search_from; /* no room below; guarded by area_lock */
 static s64 area_frames; /* atomic */
+static u64 area_tables; /* of the range, below what was there first; guarded by area_lock */
 static struct reserve *reserves;
 
 void kernel_range_reset(void)
@@ -46,6 +47,7 @@ void kernel_range_reset(void)
 	range_pages = 0;
 	area_map = NULL;
 	area_frames = 0;
+	area_tables = 0;
 	reserves = percpu_alloc(sizeof(*reserves));
 }
 
@@ -129,9 +131,12 @@ u64 quire_kernel_area_alloc(u64 pages)
 	if (page != ~0UL) {
 		start = range_start + page * QUIRE_PAGE_SIZE;
 		for (at = start & ~(QUIRE_PMD_SIZE - 1); at < start + pages * QUIRE_PAGE_SIZE;
-		     at += QUIRE_PMD_SIZE)
+		     at += QUIRE_PMD_SIZE) {
+			pt_find_root(&c, range_root, quire_max(at, start));
+			area_tables += (u64)(c.level - 1); /* those that are made now, and stay */
 			if (pt_make_root(&c, range_root, quire_max(at, start), 1, GFP_KERNEL))
 				break;
+		}
 		if (at < start + pages * QUIRE_PAGE_SIZE)
 			start = 0;
 		else
@@ -189,6 +194,11 @@ bool quire_kernel_guard(u64 address)
 u64 kernel_area_frames(void)
 {
 	return (u64)__atomic_load_n(&area_frames, __ATOMIC_RELAXED);
+}
+
+u64 kernel_area_tables(void)
+{
+	return __atomic_load_n(&area_tables, __ATOMIC_RELAXED);
 }
 
 /* ---- the fault ------------------------------------------------------------------------------ */
