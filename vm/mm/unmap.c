@@ -155,7 +155,8 @@ void unmap_region(struct quire_mm *mm, struct vma *gone, u64 floor, u64 ceiling,
 		zap_range(&g, v, v->start, v->end, true);
 	for (v = gone; v; v = chain_next(v))
 		vma_rmap_unlink(v);
-	pt_free_range(&g, mm, floor, ceiling);
+	for (v = gone; v; v = chain_next(v))
+		pt_free_tables(&g, mm, v->start, v->end, floor, ceiling);
 	gather_flush(&g);
 	for (v = gone; v; v = next) {
 		next = chain_next(v);
@@ -216,8 +217,7 @@ static void uncount(struct vma *v)
 static void table_bounds(const struct unmap *u, u64 *floor, u64 *ceiling)
 {
 	const u64 top = pt_span(4);
-	struct vma *prev = vma_find_prev(&u->mm->index, u->start);
-	struct vma *next = vma_find(&u->mm->index, u->end - 1);
+	struct vma *prev, *next = vma_find_both(&u->mm->index, u->start, &prev);
 
 	*floor = quire_max(prev ? prev->end : 0, quire_round_down(u->start, top));
 	*ceiling = quire_min(next ? next->start : QUIRE_USER_END, quire_round_up(u->end, top));

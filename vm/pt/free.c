@@ -31,12 +31,18 @@ static void unlink_table(struct tlb_gather *g, struct pt_cursor *c)
 	__atomic_sub_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
 }
 
+/* What may go, and where to look for it. */
+struct extent {
+	u64 start, end;     /* only tables that serve some of this */
+	u64 floor, ceiling; /* and nothing outside of this */
+};
+
 /* Free the tables below `table`, whose entries are of `level` and cover from `base` on. */
 static void free_below(struct tlb_gather *g, struct quire_mm *mm, struct page *table,
-		       unsigned level, u64 base, u64 floor, u64 ceiling)
+		       unsigned level, u64 base, const struct extent *x)
 {
 	u64 span = pt_span(level);
-	u64 first = floor > base ? (floor - base) / span : 0;
+	u64 first = x->start > base ? (x->start - base) / span : 0;
 	struct pt_cursor c = {
 	    .mm = mm,
 	    .root = mm->root,
@@ -46,24 +52,32 @@ static void free_below(struct tlb_gather *g, struct quire_mm *mm, struct page *t
 	    .table = table,
 	};
 	do {
-		if (c.addr >= ceiling || table_empty(table))
+		if (c.addr >= x->end || table_empty(table))
 			return;
 		struct pte e = pt_get(&c);
 		if ((e.v & (PTE_P | PTE_PS)) != PTE_P)
 			continue;
+		struct page *below = pfn_page(pte_pfn(e));
 		if (level > 2)
-			free_below(g, mm, pfn_page(pte_pfn(e)), level - 1, c.addr, floor, ceiling);
-		if (c.addr >= floor && pt_end(&c) <= ceiling)
+			free_below(g, mm, below, level - 1, c.addr, x);
+		/* One that has other tables left goes with the last of them. */
+		if (c.addr >= x->floor && pt_end(&c) <= x->ceiling && table_empty(below))
 			unlink_table(g, &c);
 	} while (pt_next(&c));
 }
 
-void pt_free_range(struct tlb_gather *g, struct quire_mm *mm, u64 floor, u64 ceiling)
+void pt_free_tables(struct tlb_gather *g, struct quire_mm *mm, u64 start, u64 end, u64 floor,
+		    u64 ceiling)
 {
 	/* The last page below 2^47 is no one's: what ends there ends with the half. */
 	if (ceiling >= QUIRE_USER_END)
 		ceiling = QUIRE_USER_END + QUIRE_PAGE_SIZE;
-	if (floor >= ceiling)
-		return;
-	free_below(g, mm, pfn_page(mm->root), 4, 0, floor, ceiling);
+	struct extent x = {start, end, floor, ceiling};
+	if (start < end)
+		free_below(g, mm, pfn_page(mm->root), 4, 0, &x);
+}
+
+void pt_free_range(struct tlb_gather *g, struct quire_mm *mm, u64 floor, u64 ceiling)
+{
+	pt_free_tables(g, mm, floor, ceiling, floor, ceiling);
 }

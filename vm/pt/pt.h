@@ -243,5 +243,9 @@ void gather_flush(struct tlb_gather *g);
  * unlinks, and gives them to the gather.  All entries below are none.  The caller
  * holds mmap_lock for writing and there is no VMA in [floor, ceiling). */
 void pt_free_range(struct tlb_gather *g, struct quire_mm *mm, u64 floor, u64 ceiling);
+/* The same, for tables that serve some of [start, end): looks nowhere else, so that it costs
+ * what was mapped there and not what lies free around it. */
+void pt_free_tables(struct tlb_gather *g, struct quire_mm *mm, u64 start, u64 end, u64 floor,
+		    u64 ceiling);
 
 #endif
