@@ -17,6 +17,7 @@
 #include "internal.h"
 
 #define DYING_PATIENCE (10 * NSEC_PER_SEC)
+#define SETTLE_NS 20000000UL
 #define STATUS_NOT_FOUND 127
 #define STATUS_NOT_EXECUTABLE 126
 #define STATUS_OWN_FAILURE 125
@@ -425,10 +426,22 @@ static u64 frames_in_use(void)
 	       m.slab_unreclaimable - m.kernel_areas;
 }
 
+/* Let what was put off happen: RCU's callbacks, threads of the kernel that hold something. */
+static void settle(void)
+{
+	u64 until = time_ns() + SETTLE_NS;
+	quire_rcu_barrier();
+	do
+		__atomic_store_n(&current()->state, (u32)TASK_UNINTERRUPTIBLE, __ATOMIC_SEQ_CST);
+	while (schedule_until(until));
+	__atomic_store_n(&current()->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
+}
+
 static bool leak_check(void)
 {
-	quire_check_all();
+	settle();
 	u64 now = frames_in_use();
+	quire_check_all();
 	if (now <= frames_before)
 		return true;
 	quire_host_log(QUIRE_LOG_ERR, "%lu frames are missing: %lu in use, %lu before the program",
