@@ -12,12 +12,12 @@
  * (a VMA that is being changed is write-locked), and falls back to mmap_lock when they
  * don't fit.  So an insertion costs no copy of a path, in a large index or a small one.
  *
- * Every entry knows the first and last byte that it covers and, above the leaves,
- * the largest gap between VMAs inside, so that finding room is one descent.  Gaps are
- * kept raw; the guard gap below a stack is taken off when a candidate is looked at,
- * so that changing the sysctl needs no rebuilding.  Going up, an operation
- * carries the largest gap it removed and the largest it made; a node is searched
- * anew only when its largest gap may have gone.
+ * Every entry knows the first and last byte that it covers and, above the leaves, a
+ * bound of the gaps between VMAs inside: none is larger.  An operation raises the
+ * bounds on its path to the gap it made; filling a gap leaves them as they are, and
+ * a search for room that trusted a bound in vain puts it right.  So finding room is
+ * one descent, and an insertion looks at no entry but those on its path.  Gaps are
+ * raw; the guard gap below a stack is taken off when a candidate is looked at.
  *
  * Nodes for an edit are reserved before it begins: an insertion splits at most one
  * node a level and makes a new root.  A few stay with the index for the next edit.
@@ -77,20 +77,20 @@ static inline void *entry_ptr(const struct entry *e)
 	return __atomic_load_n(&e->ptr, __ATOMIC_ACQUIRE);
 }
 
-/* The first of n entries that ends above addr; n if none does. */
+/* The first of n entries that ends above addr; n if none does.  Without branches. */
 static inline unsigned first_above(const struct vma_node *node, unsigned n, u64 addr)
 {
-	unsigned lo = 0;
+	const struct entry *e = node->e;
 
-	while (lo < n) {
-		unsigned mid = (lo + n) / 2;
+	if (!n)
+		return 0;
+	while (n > 1) {
+		unsigned half = n / 2;
 
-		if (word(&node->e[mid].end) > addr)
-			n = mid;
-		else
-			lo = mid + 1;
+		e = word(&e[half - 1].end) <= addr ? e + half : e;
+		n -= half;
 	}
-	return lo;
+	return (unsigned)(e - node->e) + (word(&e->end) <= addr);
 }
 
 struct vma *vma_find(const struct vma_index *x, u64 addr)
@@ -133,6 +133,43 @@ struct vma *vma_find_prev(const struct vma_index *x, u64 addr)
 	return NULL;
 }
 
+/* The last VMA below the node. */
+static struct vma *last_below(const struct vma_node *node)
+{
+	for (;;) {
+		unsigned n = node_size(node);
+
+		if (!n)
+			return NULL; /* in a change */
+		if (!node->level)
+			return entry_ptr(&node->e[n - 1]);
+		node = entry_ptr(&node->e[n - 1]);
+	}
+}
+
+struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev)
+{
+	const struct vma_node *node = x->root, *left = NULL;
+
+	*prev = NULL;
+	while (node) {
+		unsigned i = first_above(node, node->n, addr);
+
+		if (!node->level) {
+			*prev = i ? node->e[i - 1].ptr : left ? last_below(left) : NULL;
+			return i < node->n ? node->e[i].ptr : NULL;
+		}
+		if (i == node->n) {
+			*prev = last_below(node);
+			return NULL;
+		}
+		if (i)
+			left = node->e[i - 1].ptr;
+		node = node->e[i].ptr;
+	}
+	return NULL;
+}
+
 struct vma *vma_next(const struct vma_index *x, const struct vma *v)
 {
 	return vma_find(x, v->end);
@@ -171,14 +208,16 @@ static u64 room_before(const struct room *r, u64 prev_end, const struct entry *n
 	return room_fit(r, prev_end, vma_guarded_start(v));
 }
 
+static u64 largest_gap(const struct vma_node *node);
+
 /* Room strictly inside what the node covers. */
-static u64 room_inside(const struct room *r, const struct vma_node *node)
+static u64 room_inside(const struct room *r, struct vma_node *node)
 {
 	unsigned n = node->n;
 
 	for (unsigned k = 0; k < n; k++) {
 		unsigned i = r->down ? n - 1 - k : k;
-		const struct entry *e = &node->e[i];
+		struct entry *e = &node->e[i];
 		u64 at;
 
 		if (r->down && i + 1 < n) {
@@ -192,6 +231,7 @@ static u64 room_inside(const struct room *r, const struct vma_node *node)
 			at = room_inside(r, e->ptr);
 			if (at != NO_ROOM)
 				return at;
+			e->gap = largest_gap(e->ptr); /* it may have promised too much */
 		}
 		if (!r->down && i + 1 < n) {
 			at = room_before(r, e->end, e + 1, node->level);
@@ -205,7 +245,7 @@ static u64 room_inside(const struct room *r, const struct vma_node *node)
 u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
 {
 	const struct room r = {.len = len, .low = low, .high = high, .down = topdown};
-	const struct vma_node *root = x->root;
+	struct vma_node *root = x->root;
 	u64 at;
 
 	if (!root)
@@ -304,38 +344,25 @@ static struct entry node_entry(struct vma_node *node)
 	return (struct entry){node->e[0].start, node->e[node->n - 1].end, largest_gap(node), node};
 }
 
-/* What an operation did to the gaps inside a node. */
-struct change {
-	u64 lost, made; /* the largest that went or changed, the largest that came */
-};
-#define SEARCH_ANEW ((struct change){~0UL, 0})
-
-static inline void note(struct change *c, u64 lost, u64 made)
-{
-	c->lost = quire_max(c->lost, lost);
-	c->made = quire_max(c->made, made);
-}
-
-/* Bring entry i of an inner node up to date after a change below it, and add to *c what
- * that does to the gaps of this node. */
-static void entry_refresh(struct vma_node *node, unsigned i, struct change *c)
+/*
+ * Bring entry i of an inner node up to date after a change below it.  *made is the largest
+ * gap that came to be inside the child; what comes to be beside it is added.
+ */
+static void entry_refresh(struct vma_node *node, unsigned i, u64 *made)
 {
 	struct entry *e = &node->e[i];
 	const struct vma_node *child = e->ptr;
 	u64 start = child->e[0].start, end = child->e[child->n - 1].end;
 
-	if (c->made >= e->gap)
-		e->gap = c->made;
-	else if (c->lost >= e->gap)
-		e->gap = largest_gap(child);
+	e->gap = quire_max(e->gap, *made);
 	if (start != e->start) {
 		if (i)
-			note(c, e->start - e[-1].end, start - e[-1].end);
+			*made = quire_max(*made, start - e[-1].end);
 		__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
 	}
 	if (end != e->end) {
 		if (i + 1 < node->n)
-			note(c, e[1].start - e->end, e[1].start - end);
+			*made = quire_max(*made, e[1].start - end);
 		__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
 	}
 }
@@ -360,44 +387,37 @@ static void node_split(struct vma_edit *e, struct vma_node *node, unsigned pos,
 	*right = node_entry(r);
 }
 
-/* The gaps that an entry put into a leaf at pos changes. */
-static struct change gaps_filled(const struct vma_node *leaf, unsigned pos, const struct entry *new)
+/* The largest gap beside an entry that is put into a leaf at pos. */
+static u64 gap_beside(const struct vma_node *leaf, unsigned pos, const struct entry *new)
 {
-	const struct entry *next = &leaf->e[pos];
-	struct change c = {0, 0};
+	u64 gap = pos ? new->start - leaf->e[pos - 1].end : 0;
 
-	if (pos)
-		c.made = new->start - next[-1].end;
-	if (pos < leaf->n)
-		c.made = quire_max(c.made, next->start - new->end);
-	if (pos && pos < leaf->n)
-		c.lost = next->start - next[-1].end;
-	return c;
+	return pos < leaf->n ? quire_max(gap, leaf->e[pos].start - new->end) : gap;
 }
 
 /* Insert a leaf entry below the node.  True: it was split, *right is its new sibling. */
 static bool insert_below(struct vma_edit *e, struct vma_node *node, struct entry new,
-			 struct entry *right, struct change *c)
+			 struct entry *right, u64 *made)
 {
 	unsigned pos = first_above(node, node->n, new.start);
 
 	if (node->level) {
 		unsigned i = quire_min(pos, node->n - 1u);
-		bool split = insert_below(e, node->e[i].ptr, new, right, c);
+		bool split = insert_below(e, node->e[i].ptr, new, right, made);
 
-		entry_refresh(node, i, c);
+		entry_refresh(node, i, made);
 		if (!split)
 			return false;
 		new = *right;
 		pos = i + 1;
+		*made = quire_max(*made, gap_beside(node, pos, &new));
 	} else {
-		*c = gaps_filled(node, pos, &new);
+		*made = gap_beside(node, pos, &new);
 	}
 	if (node->n < FANOUT) {
 		entry_insert(node, pos, &new);
 		return false;
 	}
-	*c = SEARCH_ANEW;
 	node_split(e, node, pos, &new, right);
 	return true;
 }
@@ -411,7 +431,7 @@ void vma_edit_insert(struct vma_edit *e, struct vma *v)
 {
 	struct vma_node *root = e->index->root, *top;
 	struct entry new = {v->start, v->end, 0, v}, right;
-	struct change c;
+	u64 made;
 
 	REQUIRE(e->inserts-- > 0);
 	ASSERT(v->start < v->end);
@@ -419,7 +439,7 @@ void vma_edit_insert(struct vma_edit *e, struct vma *v)
 		root = node_take(e, 0);
 		entry_insert(root, 0, &new);
 		root_store(e, root);
-	} else if (insert_below(e, root, new, &right, &c)) {
+	} else if (insert_below(e, root, new, &right, &made)) {
 		top = node_take(e, root->level + 1);
 		top->e[0] = node_entry(root);
 		top->e[1] = right;
@@ -428,14 +448,14 @@ void vma_edit_insert(struct vma_edit *e, struct vma *v)
 	}
 }
 
-/* Make children k and k + 1 one node when they are small.  True if so. */
-static bool try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
+/* Make children k and k + 1 one node when they are small. */
+static void try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
 {
 	if (k + 1 >= node->n)
-		return false;
+		return;
 	struct vma_node *a = node->e[k].ptr, *b = node->e[k + 1].ptr;
 	if (a->n + b->n > MERGE_AT)
-		return false;
+		return;
 	for (unsigned i = 0; i < b->n; i++)
 		entry_store(&a->e[a->n + i], &b->e[i]);
 	size_store(a, a->n + b->n);
@@ -443,73 +463,59 @@ static bool try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
 	entry_store(&node->e[k], &both);
 	entries_remove(node, k + 1, k + 2);
 	node_drop(e, b);
-	return true;
 }
 
-/* Remove from a leaf what lies in [start, end); none of it crosses a border. */
-static void remove_in_leaf(struct vma_node *leaf, unsigned from, u64 start, u64 end,
-			   struct change *c)
+/* Take entries [from, to) out; the gap that this makes between its neighbours. */
+static u64 entries_close(struct vma_node *node, unsigned from, unsigned to)
 {
-	unsigned n = leaf->n, to = from;
+	u64 made = from && to < node->n ? node->e[to].start - node->e[from - 1].end : 0;
 
-	*c = (struct change){0, 0};
-	for (; to < n && leaf->e[to].start < end; to++) {
-		REQUIRE(leaf->e[to].start >= start && leaf->e[to].end <= end);
-		if (to)
-			note(c, leaf->e[to].start - leaf->e[to - 1].end, 0);
-	}
-	if (to < n && to)
-		note(c, leaf->e[to].start - leaf->e[to - 1].end, 0);
-	if (from && to < n)
-		note(c, 0, leaf->e[to].start - leaf->e[from - 1].end);
-	entries_remove(leaf, from, to);
+	entries_remove(node, from, to);
+	return made;
 }
 
-/* Remove what lies in [start, end) below the node.  A child that keeps something isn't
- * emptied, so only the top can be. */
-static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u64 end,
-			 struct change *c)
+/* Remove what lies in [start, end) below the node; *made: the largest gap that this
+ * makes inside it.  A child that keeps something isn't emptied, so only the top can be. */
+static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u64 end, u64 *made)
 {
-	unsigned from = first_above(node, node->n, start), to;
-	bool anew = false;
+	unsigned from = first_above(node, node->n, start), to = from;
+	u64 right = 0;
 
+	*made = 0;
 	if (!node->level) {
-		remove_in_leaf(node, from, start, end, c);
+		for (; to < node->n && node->e[to].start < end; to++)
+			REQUIRE(node->e[to].start >= start && node->e[to].end <= end);
+		*made = entries_close(node, from, to);
 		return;
 	}
-	*c = (struct change){0, 0};
-	if (from < node->n && (node->e[from].start < start || node->e[from].end > end)) {
-		remove_below(e, node->e[from].ptr, start, end, c);
-		entry_refresh(node, from, c);
+	if (from < node->n && node->e[from].start < end &&
+	    (node->e[from].start < start || node->e[from].end > end)) {
+		remove_below(e, node->e[from].ptr, start, end, made);
+		entry_refresh(node, from, made);
 		from++;
 	}
-	for (to = from; to < node->n && node->e[to].end <= end; to++) {
+	for (to = from; to < node->n && node->e[to].end <= end; to++)
 		tree_drop(e, node->e[to].ptr);
-		anew = true;
-	}
 	if (to < node->n && node->e[to].start < end) {
-		struct change right;
-
 		remove_below(e, node->e[to].ptr, start, end, &right);
 		entry_refresh(node, to, &right);
-		anew = true;
 	}
-	entries_remove(node, from, to);
-	anew |= try_merge(e, node, from);
+	*made = quire_max(*made, right);
+	right = entries_close(node, from, to);
+	*made = quire_max(*made, right);
+	try_merge(e, node, from);
 	if (from)
-		anew |= try_merge(e, node, from - 1);
-	if (anew)
-		*c = SEARCH_ANEW;
+		try_merge(e, node, from - 1);
 }
 
 void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
 {
 	struct vma_node *root = e->index->root;
-	struct change c;
+	u64 made;
 
 	if (!root || start >= end)
 		return;
-	remove_below(e, root, start, end, &c);
+	remove_below(e, root, start, end, &made);
 	while (!root->n || (root->level && root->n == 1)) {
 		struct vma_node *below = root->n ? root->e[0].ptr : NULL;
 
@@ -526,34 +532,31 @@ void vma_edit_remove(struct vma_edit *e, struct vma *v)
 	vma_edit_remove_range(e, v->start, v->end);
 }
 
-static void resize_below(struct vma_node *node, const struct vma *v, u64 start, u64 end,
-			 struct change *c)
+static void resize_below(struct vma_node *node, const struct vma *v, u64 start, u64 end, u64 *made)
 {
 	unsigned i = first_above(node, node->n, v->start);
 	struct entry *e = &node->e[i];
 
 	REQUIRE(i < node->n);
 	if (node->level) {
-		resize_below(e->ptr, v, start, end, c);
-		entry_refresh(node, i, c);
+		resize_below(e->ptr, v, start, end, made);
+		entry_refresh(node, i, made);
 		return;
 	}
 	REQUIRE(e->ptr == v);
-	*c = (struct change){0, 0};
-	if (i)
-		note(c, e->start - e[-1].end, start - e[-1].end);
+	*made = i ? start - e[-1].end : 0;
 	if (i + 1 < node->n)
-		note(c, e[1].start - e->end, e[1].start - end);
+		*made = quire_max(*made, e[1].start - end);
 	__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
 }
 
 void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end)
 {
-	struct change c;
+	u64 made;
 
 	ASSERT(start < end && e->index->root);
-	resize_below(e->index->root, v, start, end, &c);
+	resize_below(e->index->root, v, start, end, &made);
 	v->start = start;
 	v->end = end;
 }
@@ -648,7 +651,7 @@ static u64 check_node(const struct vma_node *node, u64 *prev_end, unsigned level
 		if (level) {
 			struct entry want = node_entry(e->ptr);
 
-			REQUIRE(want.start == e->start && want.end == e->end && want.gap == e->gap);
+			REQUIRE(want.start == e->start && want.end == e->end && want.gap <= e->gap);
 			count += check_node(e->ptr, prev_end, level - 1);
 		} else {
 			const struct vma *v = e->ptr;

@@ -219,8 +219,7 @@ void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct v
 
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p)
 {
-	struct vma *prev = vma_find_prev(&mm->index, s->start);
-	struct vma *next = prev ? vma_next(&mm->index, prev) : vma_find(&mm->index, s->start);
+	struct vma *prev, *next = vma_find_both(&mm->index, s->start, &prev);
 
 	*p = (struct vma_place){NULL, NULL};
 	if (prev && vma_can_append(prev, s))

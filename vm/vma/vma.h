@@ -6,8 +6,8 @@
  * The index is a B+-tree that is changed in place.  Look-ups under mmap_lock are
  * exact.  Look-ups under RCU alone need no lock; what they find is a VMA, but while
  * the index changes it may be the wrong one, or none: they lock what they found, look
- * at its bounds, and fall back to mmap_lock when it doesn't fit.  Inner nodes know the
- * largest gap below them, so finding room is one descent.
+ * at its bounds, and fall back to mmap_lock when it doesn't fit.  Inner nodes bound the
+ * gaps below them, so finding room is one descent.
  *
  * Locking.  The set, and start, end, pgoff, flags of every VMA, are changed with
  * mm->mmap_lock held for writing *and* the VMA write-locked (vma_write_lock).
@@ -101,6 +101,9 @@ void vma_index_init(struct vma_index *x);
 struct vma *vma_find(const struct vma_index *x, u64 addr);
 /* The last VMA with start < addr: the one that has addr - 1, or is before its gap; or null. */
 struct vma *vma_find_prev(const struct vma_index *x, u64 addr);
+/* vma_find(), and the VMA before the one found (before addr, if none is) in *prev, or null.
+ * Under mmap_lock. */
+struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev);
 /* The VMA after v, in the current index. */
 struct vma *vma_next(const struct vma_index *x, const struct vma *v);
 /*
