@@ -390,20 +390,16 @@ found:
 	return p;
 }
 
-static int fifo_wait_peer(struct pipe *p, struct file *f)
+/* Wait until the other end has been opened since seen, the count of its openings. */
+static int fifo_wait_peer(struct pipe *p, struct file *f, u32 seen)
 {
 	int r;
-	if (f->can_read) {
-		u32 seen = p->w_opened;
+	if (f->can_read)
 		r = wait_event_interruptible(
-		    &p->rd,
-		    has_writers(p) || __atomic_load_n(&p->w_opened, __ATOMIC_RELAXED) != seen);
-	} else {
-		u32 seen = p->r_opened;
+		    &p->rd, __atomic_load_n(&p->w_opened, __ATOMIC_RELAXED) != seen);
+	else
 		r = wait_event_interruptible(
-		    &p->wr,
-		    has_readers(p) || __atomic_load_n(&p->r_opened, __ATOMIC_RELAXED) != seen);
-	}
+		    &p->wr, __atomic_load_n(&p->r_opened, __ATOMIC_RELAXED) != seen);
 	return r ? -ERESTARTSYS : 0;
 }
 
@@ -431,11 +427,14 @@ int pipe_open(struct inode *i, struct file *f)
 		p->writers++;
 		p->w_opened++;
 	}
+	/* Decided under the lock: the peer may come, write and go before we look again. */
+	bool alone = f->can_read ? !p->writers : !p->readers;
+	u32 seen = f->can_read ? p->w_opened : p->r_opened;
 	mutex_unlock(&p->lock);
 	waitq_wake_active(&p->rd, POLLIN);
 	waitq_wake_active(&p->wr, POLLOUT);
-	if (!nowait && !(f->can_read && f->can_write)) {
-		int r = fifo_wait_peer(p, f);
+	if (!nowait && alone && !(f->can_read && f->can_write)) {
+		int r = fifo_wait_peer(p, f, seen);
 		if (r) {
 			mutex_lock(&p->lock);
 			if (f->can_read)
