@@ -95,7 +95,7 @@ static struct bucket *bucket_of(const u32 *key)
 	return &buckets[h >> 58];
 }
 
-static unsigned long bucket_lock(struct bucket *b)
+static unsigned long bucket_lock(struct bucket *b) ACQUIRES(b->lock) NO_TSA
 {
 	/* Static zeroes until first used: both are set under the lock's own bit. */
 	if (quire_unlikely(!b->lock.rank))
