@@ -12,6 +12,8 @@
  */
 #include <quire/string.h>
 
+#include "../fs/proc.h"
+#include "../fs/procfs.h"
 #include "../io/io.h"
 #include "../lib/print.h"
 #include "tty.h"
@@ -40,6 +42,7 @@ struct pty {
 	bool used, locked; /* pty_lock */
 	u32 slaves;        /* open files of the slave; pty_lock */
 	bool had_slave;
+	u32 uid, gid; /* of who made it */
 };
 
 static struct mutex pty_lock = MUTEX_INIT(RANK_HOST_OUTER + 13);
@@ -244,7 +247,6 @@ static const struct file_ops master_ops = {
 /* ---- opening ---------------------------------------------------------------------------- */
 
 static struct file_ops slave_ops; /* tty_ops with a release */
-static int open_slave(struct inode *i, struct file *f);
 
 static void slave_release(struct file *f)
 {
@@ -271,9 +273,6 @@ static struct pty *pty_new(u32 index)
 	p->index = index;
 	spin_init(&p->lock, RANK_HOST_MID + 9);
 	waitq_init(&p->master_wait);
-	char name[16];
-	snprintf(name, sizeof(name), "pts/%u", index);
-	chrdev_register(136, index, name, 0666, &slave_ops, open_slave);
 	return p;
 }
 
@@ -297,6 +296,8 @@ static int open_master(struct inode *i, struct file *f)
 		memset(&p->tty.winsize, 0, sizeof(p->tty.winsize));
 		p->head = p->tail = 0;
 		p->used = p->locked = true;
+		p->uid = current()->cred->fsuid;
+		p->gid = current()->cred->fsgid;
 		p->had_slave = false;
 		f->private = p;
 		f->ops = &master_ops;
@@ -323,9 +324,53 @@ static int open_slave(struct inode *i, struct file *f)
 	return 0;
 }
 
+/* ---- /dev/pts --------------------------------------------------------------------------- */
+
+static void fill_slave(const struct proc_node *n, struct inode *i)
+{
+	struct pty *p = ptys[n->number];
+	i->rdev = 136 << 8 | n->number;
+	i->ino = n->number + 3;
+	i->uid = p->uid;
+	i->gid = p->gid;
+}
+
+static const struct proc_entry slave_entry = {"", S_IFCHR | 0620, .fill = fill_slave};
+
+static bool next_slave(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
+		       struct proc_node *out)
+{
+	(void)dir, (void)c;
+	for (u32 n = from; n < PTYS && ptys[n]; n++)
+		if (ptys[n]->used) {
+			*number = n;
+			*out = (struct proc_node){&slave_entry, 0, 0, n};
+			return true;
+		}
+	return false;
+}
+
+static bool find_slave(const struct proc_node *dir, struct proc_ctx *c, const char *name,
+		       size_t len, struct proc_node *out)
+{
+	u32 want, got;
+	return proc_number(name, len, &want) && next_slave(dir, c, want, &got, out) && got == want;
+}
+
+static const struct proc_names slave_names = {find_slave, next_slave, ""};
+static const struct proc_entry no_entries[] = {{0}};
+static const struct proc_entry pts_root = {"", S_IFDIR | 0755, .dir = no_entries,
+					   .names = &slave_names};
+
+struct fs *devpts_new(struct dentry **root)
+{
+	return proc_fs_new("devpts", 22, 0x1cd1, &pts_root, root);
+}
+
 void pty_init(void)
 {
 	slave_ops = tty_ops;
 	slave_ops.release = slave_release;
+	chrdev_register(136, CHRDEV_ANY_MINOR, NULL, 0620, &slave_ops, open_slave);
 	chrdev_register(5, 2, "ptmx", 0666, &master_ops, open_master);
 }

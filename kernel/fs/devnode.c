@@ -57,7 +57,8 @@ int chrdev_open(struct inode *i, struct file *f)
 	unsigned n = __atomic_load_n(&ndevices, __ATOMIC_ACQUIRE);
 
 	for (unsigned k = 0; k < n; k++) {
-		if (MAKEDEV(devices[k].major, devices[k].minor) != i->rdev)
+		if (devices[k].major != MAJOR(i->rdev) ||
+		    (devices[k].minor != MINOR(i->rdev) && devices[k].minor != CHRDEV_ANY_MINOR))
 			continue;
 		f->ops = devices[k].ops;
 		return devices[k].open ? devices[k].open(i, f) : 0;

@@ -116,6 +116,8 @@ static void mount_dev(void)
 	if (fs)
 		root->inode->mode = S_IFDIR | 01777;
 	mount_own("/dev/shm", fs, root, "rw,nosuid,nodev,noatime");
+	fs = devpts_new(&root);
+	mount_own("/dev/pts", fs, root, "rw,nosuid,noexec,relatime");
 }
 
 /* Mount the n-th folder of --rw, if there are so many. */

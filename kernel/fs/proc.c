@@ -153,6 +153,8 @@ static struct inode *node_inode(struct fs *fs, const struct proc_node *n, struct
 					      : &file_inode_ops;
 	}
 	set_owner(i, c);
+	if (n->entry->fill)
+		n->entry->fill(n, i);
 	return i;
 }
 

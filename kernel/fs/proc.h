@@ -41,6 +41,8 @@ struct proc_ctx {
 	u32 number;              /* descriptor, CPU */
 };
 
+struct proc_node;
+struct proc_names;
 struct proc_entry {
 	const char *name; /* null: end of the table */
 	u32 mode;

@@ -8,5 +8,7 @@
 /* The file systems, and their roots with a reference.  Null: no memory. */
 struct fs *procfs_new(struct dentry **root);
 struct fs *sysfs_new(struct dentry **root);
+/* dev/pty.c: /dev/pts. */
+struct fs *devpts_new(struct dentry **root);
 
 #endif

@@ -371,7 +371,8 @@ struct inode *memfs_inode(struct fs *fs, u32 mode);
 extern const struct file_ops cached_file_ops;
 u64 inode_mapping_size(struct quire_mapping *m);
 
-/* devices: dev/ registers character devices by number */
+/* devices: dev/ registers character devices by number; without a name, /dev has no node */
+#define CHRDEV_ANY_MINOR (~0u)
 void chrdev_register(u32 major, u32 minor, const char *name, u32 mode, const struct file_ops *ops,
 		     int (*open)(struct inode *, struct file *));
 
