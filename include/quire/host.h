@@ -56,9 +56,11 @@ void quire_host_tlb_flush(struct quire_mm *mm, u64 start, u64 end, bool tables);
 
 /*
  * The five that the fast paths call.  A host that defines QUIRE_HOST_INLINE to
- * a header's name supplies them there as static inline functions instead.
+ * a header's name supplies them there as static inline functions instead; what
+ * enabling preemption has to do out of line it calls quire_host_preempt_slow().
  */
 #ifdef QUIRE_HOST_INLINE
+/* cppcheck-suppress preprocessorErrorDirective */
 #include QUIRE_HOST_INLINE
 #else
 /* This CPU's index, 0 .. QUIRE_MAX_CPUS - 1, stable while preemption is off. */

@@ -11,7 +11,7 @@
 #include <quire/types.h>
 
 /* mem/host.c: a reschedule is wanted and preemption just came back on. */
-void host_preempt_slow(void);
+void quire_host_preempt_slow(void);
 
 static inline unsigned quire_host_cpu(void)
 {
@@ -34,7 +34,7 @@ static inline void quire_host_preempt_enable(void)
 		return;
 	__asm__ volatile("movl %%gs:40, %0" : "=r"(resched));
 	if (quire_unlikely(resched))
-		host_preempt_slow();
+		quire_host_preempt_slow();
 }
 
 static inline unsigned long quire_host_irq_save(void)
