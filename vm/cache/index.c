@@ -339,6 +339,8 @@ static bool clear_dirty_locked(struct quire_mapping *m, struct page *p)
 		clear_marks_locked(n, slot_of(n, p->index));
 		count_add(&m->nr_dirty, -1);
 		page_count_add(COUNT_DIRTY, -1);
+	} else if (!m->swapbacked) {
+		page_count_add(COUNT_KEPT, -1);
 	}
 	return true;
 }
@@ -457,16 +459,25 @@ bool cache_remove_unused(struct quire_mapping *m, struct page *p)
 void cache_mark_dirty(struct page *p)
 {
 	struct quire_mapping *m = __atomic_load_n(&p->mapping, __ATOMIC_ACQUIRE);
+	bool kept = false;
 
 	if (page_test(p, PG_DIRTY) || page_test(p, PG_ANON) || !m)
 		return;
 	spin_lock(&m->lock);
-	if (p->mapping == m && !page_set(p, PG_DIRTY) && m->ops->write_pages) {
-		set_marks_locked(m, p->index);
-		count_add(&m->nr_dirty, 1);
-		page_count_add(COUNT_DIRTY, 1);
+	if (p->mapping == m && !page_set(p, PG_DIRTY)) {
+		if (m->ops->write_pages) {
+			set_marks_locked(m, p->index);
+			count_add(&m->nr_dirty, 1);
+			page_count_add(COUNT_DIRTY, 1);
+		} else if (!m->swapbacked) {
+			page_count_add(COUNT_KEPT, 1);
+			kept = true;
+		}
 	}
 	spin_unlock(&m->lock);
+	/* Nothing will ever make it clean: reclaim needn't look at it again. */
+	if (kept)
+		lru_remove(p);
 }
 
 bool cache_clear_dirty(struct quire_mapping *m, struct page *p)

@@ -202,3 +202,9 @@ void lru_putback(struct page *p)
 	spin_unlock(&l->lock);
 	quire_page_put(p);
 }
+
+void lru_forget(struct page *p)
+{
+	__atomic_fetch_and(&p->flags, ~(PAGE_LRU_CPU_MASK | 1UL << PG_ACTIVE), __ATOMIC_ACQ_REL);
+	quire_page_put(p);
+}

@@ -7,7 +7,7 @@
  * which these are.  So the fault path takes a lock that nobody else wants and no
  * reference is parked anywhere.  The lists hold no reference: a page leaves them
  * when its last reference is put (lru_remove, called by the allocator) or when
- * reclaim isolates it.
+ * reclaim isolates it.  Dirty file pages that no store will take are on none.
  */
 #ifndef VM_LRU_H
 #define VM_LRU_H
@@ -42,10 +42,20 @@ u64 lru_size(enum lru_list l);
 unsigned lru_isolate(unsigned cpu, enum lru_list l, struct page **out, unsigned n);
 /* Put an isolated page back on the list it was on, young end, and drop the reference. */
 void lru_putback(struct page *p);
+/* An isolated page goes on no list again; drop the reference. */
+void lru_forget(struct page *p);
 
 /* ---- counts of pages, per CPU; any context ------------------------------------------ */
 
-enum page_count { COUNT_FILE, COUNT_SHMEM, COUNT_MAPPED, COUNT_DIRTY, COUNT_WRITEBACK, COUNTS };
+enum page_count {
+	COUNT_FILE,
+	COUNT_SHMEM,
+	COUNT_MAPPED,
+	COUNT_DIRTY, /* to be stored */
+	COUNT_WRITEBACK,
+	COUNT_KEPT, /* of COUNT_FILE: dirty, with no store to take them; on no LRU list */
+	COUNTS
+};
 void page_count_add(enum page_count c, s64 n);
 s64 page_count(enum page_count c);
 

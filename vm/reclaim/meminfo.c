@@ -46,10 +46,10 @@ void quire_meminfo(struct quire_meminfo *out)
 	/* The anonymous lists also hold shmem. */
 	out->anon = out->active_anon + out->inactive_anon;
 	out->anon -= quire_min(out->anon, out->shmem);
+	out->unevictable = (u64)page_count(COUNT_KEPT);
 	out->slab_unreclaimable = slab_pages();
 	out->page_tables = pt_tables_total() - kernel_area_tables();
-	out->kernel_areas =
-	    kernel_area_frames() + kernel_area_tables() + kernel_reserve_frames();
+	out->kernel_areas = kernel_area_frames() + kernel_area_tables() + kernel_reserve_frames();
 	out->committed = mm_committed();
 	out->commit_limit = mm_commit_limit();
 	out->reserved = core_config.max_pfn - quire_min(core_config.max_pfn, out->total);

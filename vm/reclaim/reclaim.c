@@ -58,7 +58,7 @@ static bool in_use(struct page *p)
 static bool reclaim_page(struct page *p, bool hard)
 {
 	struct quire_mapping *m;
-	bool freed = false;
+	bool freed = false, keep_off;
 
 	if (!quire_page_trylock(p)) {
 		lru_putback(p);
@@ -74,13 +74,12 @@ static bool reclaim_page(struct page *p, bool hard)
 	if (!page_test(p, PG_DIRTY) && !page_test(p, PG_WRITEBACK) && (hard || !in_use(p)) &&
 	    !page_test(p, PG_MLOCKED) && rmap_unmap_try(p))
 		freed = cache_remove_unused(m, p);
+	keep_off = !freed && page_test(p, PG_DIRTY) && p->mapping && !m->ops->write_pages;
 	quire_page_unlock(p);
-	if (freed) {
-		page_clear(p, PG_ACTIVE);
-		quire_page_put(p);
-	} else {
+	if (freed || keep_off)
+		lru_forget(p);
+	else
 		lru_putback(p);
-	}
 	return freed;
 }
 
