@@ -63,7 +63,7 @@ static void start_message(struct request *r, struct p9_client *c, u8 type, u16 t
 
 static void retry_clunks(struct p9_client *c);
 
-struct request *p9_begin(struct p9_client *c, u8 type, size_t extra)
+static struct request *begin_tag(struct p9_client *c, u8 type, size_t extra, bool wait)
 {
 	struct request *r;
 	int tag;
@@ -88,6 +88,10 @@ struct request *p9_begin(struct p9_client *c, u8 type, size_t extra)
 		tag = try_tag(c);
 		if (tag >= 0)
 			break;
+		if (!wait) {
+			quire_kmem_free(request_cache, r);
+			return NULL;
+		}
 		if (deterministic)
 			virtio_poll(c->queue);
 		else
@@ -95,6 +99,16 @@ struct request *p9_begin(struct p9_client *c, u8 type, size_t extra)
 	}
 	start_message(r, c, type, (u16)tag);
 	return r;
+}
+
+struct request *p9_begin(struct p9_client *c, u8 type, size_t extra)
+{
+	return begin_tag(c, type, extra, true);
+}
+
+struct request *p9_try_begin(struct p9_client *c, u8 type)
+{
+	return begin_tag(c, type, 0, false);
 }
 
 void p9_end(struct request *r)
@@ -125,7 +139,7 @@ static int check_reply(struct request *r, u32 head_len)
 	return type == r->expect ? 0 : -EIO;
 }
 
-int p9_call(struct request *r, u32 head, const struct vbuf *more, unsigned n, bool in)
+int p9_send(struct request *r, u32 head, const struct vbuf *more, unsigned n, bool in)
 {
 	struct vbuf *bufs, small[2];
 	unsigned out_n = 1, at = 0;
@@ -148,10 +162,24 @@ int p9_call(struct request *r, u32 head, const struct vbuf *more, unsigned n, bo
 		for (unsigned i = 0; i < n; i++)
 			bufs[at++] = more[i];
 	memcpy(r->tx, &total, 4);
-	virtio_call(r->client->queue, &r->v, bufs, out_n, at - out_n);
+	r->head = head;
+	virtio_send(r->client->queue, &r->v, bufs, out_n, at - out_n);
 	if (bufs != small)
 		quire_kfree(bufs);
-	return check_reply(r, head);
+	return 0;
+}
+
+int p9_finish(struct request *r)
+{
+	virtio_wait(r->client->queue, &r->v);
+	return check_reply(r, r->head);
+}
+
+int p9_call(struct request *r, u32 head, const struct vbuf *more, unsigned n, bool in)
+{
+	int err = p9_send(r, head, more, n, in);
+
+	return err ? err : p9_finish(r);
 }
 
 int p9_simple_call(struct request *r)
@@ -164,7 +192,7 @@ int p9_simple_call(struct request *r)
 
 /* ---- handles ------------------------------------------------------------------------------ */
 
-static struct p9_fid *fid_new(struct p9_client *c)
+struct p9_fid *p9_fid_new(struct p9_client *c)
 {
 	struct p9_fid *f = quire_kmem_alloc(fid_cache, GFP_NOFAIL_OOM);
 	unsigned long irq;
@@ -273,39 +301,9 @@ void p9_clunk(struct p9_fid *f)
 	spin_unlock_irq(&f->client->lock, irq);
 }
 
-int p9_walk(struct p9_fid *from, const char *name, struct p9_fid **out, struct p9_qid *qid)
+void p9_fid_free(struct p9_fid *f)
 {
-	struct p9_client *c = from->client;
-	struct p9_fid *f = fid_new(c);
-	struct request *r = f ? p9_begin(c, T_WALK, 0) : NULL;
-	int err;
-
-	if (!r) {
-		if (f)
-			quire_kmem_free(fid_cache, f);
-		return -ENOMEM;
-	}
-	put32(r, from->id);
-	put32(r, f->id);
-	put16(r, name ? 1 : 0);
-	if (name)
-		put_string(r, name);
-	err = p9_call(r, RX_INLINE, NULL, 0, false);
-	if (!err) {
-		u16 n = get16(r);
-
-		if (n != (name ? 1 : 0))
-			err = -ENOENT;
-		else if (name && qid)
-			get_qid(r, qid);
-	}
-	p9_end(r);
-	if (err) {
-		quire_kmem_free(fid_cache, f);
-		return err;
-	}
-	*out = f;
-	return 0;
+	quire_kmem_free(fid_cache, f);
 }
 
 /* ---- attaching ------------------------------------------------------------------------------ */
@@ -358,7 +356,7 @@ static int negotiate_version(struct p9_client *c)
 
 static int attach(struct p9_client *c, struct p9_fid **root)
 {
-	struct p9_fid *f = fid_new(c);
+	struct p9_fid *f = p9_fid_new(c);
 	struct request *r = f ? p9_begin(c, T_ATTACH, 0) : NULL;
 	int err;
 

@@ -63,6 +63,16 @@ int p9_mount(const char *tag, struct p9_client **client, struct p9_fid **root);
 
 /* A new handle on the entry `name` of directory from; name null: on from itself. */
 int p9_walk(struct p9_fid *from, const char *name, struct p9_fid **out, struct p9_qid *qid);
+/* Walk to n names of a directory and get their attributes, all at the same time.  Each
+ * gets its own result; -EAGAIN: it wasn't tried.  n <= P9_BATCH. */
+#define P9_BATCH 16
+struct p9_lookup {
+	const char *name;
+	struct p9_fid *fid;
+	struct p9_attr attr;
+	int err;
+};
+void p9_lookup_many(struct p9_fid *dir, struct p9_lookup *v, unsigned n);
 /* Give a handle up.  Doesn't wait and doesn't sleep. */
 void p9_clunk(struct p9_fid *fid);
 

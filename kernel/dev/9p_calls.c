@@ -5,12 +5,79 @@
  *
  * Locking: none here.
  */
+#include <quire/assert.h>
 #include <quire/page.h>
 
 #include "9p_msg.h"
 
-/* ---- attributes ---------------------------------------------------------------------------------
- */
+/* ---- walking, attributes ---------------------------------------------------------------- */
+
+static void put_walk(struct request *r, struct p9_fid *from, struct p9_fid *to, const char *name)
+{
+	put32(r, from->id);
+	put32(r, to->id);
+	put16(r, name ? 1 : 0);
+	if (name)
+		put_string(r, name);
+}
+
+int p9_walk(struct p9_fid *from, const char *name, struct p9_fid **out, struct p9_qid *qid)
+{
+	struct p9_client *c = from->client;
+	struct p9_fid *f = p9_fid_new(c);
+	struct request *r = f ? p9_begin(c, T_WALK, 0) : NULL;
+	int err;
+
+	if (!r) {
+		if (f)
+			p9_fid_free(f);
+		return -ENOMEM;
+	}
+	put_walk(r, from, f, name);
+	err = p9_call(r, RX_INLINE, NULL, 0, false);
+	if (!err) {
+		u16 n = get16(r);
+
+		if (n != (name ? 1 : 0))
+			err = -ENOENT;
+		else if (name && qid)
+			get_qid(r, qid);
+	}
+	p9_end(r);
+	if (err) {
+		p9_fid_free(f);
+		return err;
+	}
+	*out = f;
+	return 0;
+}
+
+static void put_getattr(struct request *r, struct p9_fid *fid)
+{
+	put32(r, fid->id);
+	put64(r, 0x7ff); /* the basic set: all of stat(2) */
+}
+
+static int get_attr(struct request *r, struct p9_attr *a)
+{
+	get64(r); /* which are valid: the basic set always is */
+	get_qid(r, &a->qid);
+	a->mode = get32(r);
+	a->uid = get32(r);
+	a->gid = get32(r);
+	a->nlink = get64(r);
+	a->rdev = get64(r);
+	a->size = get64(r);
+	a->blksize = get64(r);
+	a->blocks = get64(r);
+	a->atime = (s64)get64(r);
+	a->atime_ns = (s64)get64(r);
+	a->mtime = (s64)get64(r);
+	a->mtime_ns = (s64)get64(r);
+	a->ctime = (s64)get64(r);
+	a->ctime_ns = (s64)get64(r);
+	return r->overflow ? -EIO : 0;
+}
 
 int p9_getattr(struct p9_fid *fid, struct p9_attr *a)
 {
@@ -19,31 +86,82 @@ int p9_getattr(struct p9_fid *fid, struct p9_attr *a)
 
 	if (!r)
 		return -ENOMEM;
-	put32(r, fid->id);
-	put64(r, 0x7ff); /* the basic set: all of stat(2) */
+	put_getattr(r, fid);
 	err = p9_call(r, RX_INLINE, NULL, 0, false);
-	if (!err) {
-		get64(r); /* which are valid: the basic set always is */
-		get_qid(r, &a->qid);
-		a->mode = get32(r);
-		a->uid = get32(r);
-		a->gid = get32(r);
-		a->nlink = get64(r);
-		a->rdev = get64(r);
-		a->size = get64(r);
-		a->blksize = get64(r);
-		a->blocks = get64(r);
-		a->atime = (s64)get64(r);
-		a->atime_ns = (s64)get64(r);
-		a->mtime = (s64)get64(r);
-		a->mtime_ns = (s64)get64(r);
-		a->ctime = (s64)get64(r);
-		a->ctime_ns = (s64)get64(r);
-		if (r->overflow)
-			err = -EIO;
-	}
+	if (!err)
+		err = get_attr(r, a);
 	p9_end(r);
 	return err;
+}
+
+/* Send one step of a look-up; null when it can't be sent. */
+static struct request *send_step(struct p9_fid *dir, struct p9_lookup *v, u8 type, bool first)
+{
+	struct p9_client *c = dir->client;
+	struct request *r = first ? p9_begin(c, type, 0) : p9_try_begin(c, type);
+
+	if (!r)
+		return NULL;
+	if (type == T_WALK)
+		put_walk(r, dir, v->fid, v->name);
+	else
+		put_getattr(r, v->fid);
+	if (p9_send(r, RX_INLINE, NULL, 0, false)) {
+		p9_end(r);
+		return NULL;
+	}
+	return r;
+}
+
+/* Send this step for all that are in `want` state, then take all the answers. */
+static void run_step(struct p9_fid *dir, struct p9_lookup *v, unsigned n, u8 type)
+{
+	struct request *r[P9_BATCH];
+	bool first = true;
+
+	for (unsigned i = 0; i < n; i++) {
+		r[i] = v[i].err ? NULL : send_step(dir, &v[i], type, first);
+		if (r[i])
+			first = false;
+		else if (!v[i].err)
+			v[i].err = -EAGAIN;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (!r[i])
+			continue;
+		v[i].err = p9_finish(r[i]);
+		if (!v[i].err && type == T_WALK && get16(r[i]) != 1)
+			v[i].err = -ENOENT;
+		if (!v[i].err && type == T_GETATTR)
+			v[i].err = get_attr(r[i], &v[i].attr);
+		p9_end(r[i]);
+	}
+}
+
+void p9_lookup_many(struct p9_fid *dir, struct p9_lookup *v, unsigned n)
+{
+	bool walked[P9_BATCH];
+
+	REQUIRE(n <= P9_BATCH);
+	for (unsigned i = 0; i < n; i++) {
+		v[i].fid = p9_fid_new(dir->client);
+		v[i].err = v[i].fid ? 0 : -ENOMEM;
+	}
+	run_step(dir, v, n, T_WALK);
+	for (unsigned i = 0; i < n; i++) {
+		walked[i] = !v[i].err;
+		if (v[i].err && v[i].fid) {
+			p9_fid_free(v[i].fid);
+			v[i].fid = NULL;
+		}
+	}
+	run_step(dir, v, n, T_GETATTR);
+	for (unsigned i = 0; i < n; i++) {
+		if (walked[i] && v[i].err) {
+			p9_clunk(v[i].fid);
+			v[i].fid = NULL;
+		}
+	}
 }
 
 int p9_setattr(struct p9_fid *fid, const struct p9_setattr *a)

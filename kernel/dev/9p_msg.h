@@ -66,7 +66,8 @@ struct request {
 	bool overflow; /* the message didn't fit: a bug or a name that is too long */
 	u32 tx_len, tx_max;
 	u32 rx_pos, rx_len;
-	u8 *tx; /* inline or kmalloc'ed */
+	u32 head; /* how much of rx the reply may fill */
+	u8 *tx;   /* inline or kmalloc'ed */
 	u8 tx_buf[TX_INLINE];
 	u8 rx[RX_INLINE];
 };
@@ -156,6 +157,15 @@ struct request *p9_begin(struct p9_client *c, u8 type, size_t extra);
  * can be read with get*().  0 or -errno.
  */
 int p9_call(struct request *r, u32 head, const struct vbuf *more, unsigned n, bool in);
+/* The two halves of p9_call(): many requests can be under way in between.  When sending
+ * failed there is nothing to finish. */
+int p9_send(struct request *r, u32 head, const struct vbuf *more, unsigned n, bool in);
+int p9_finish(struct request *r);
+/* p9_begin() for who holds requests already: null as well when no tag is free. */
+struct request *p9_try_begin(struct p9_client *c, u8 type);
+/* A handle with a number that the server doesn't know yet.  Null: no memory. */
+struct p9_fid *p9_fid_new(struct p9_client *c);
+void p9_fid_free(struct p9_fid *f);
 /* Free the request and its tag. */
 void p9_end(struct request *r);
 /* p9_call() without data, then p9_end(). */

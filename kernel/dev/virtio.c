@@ -428,18 +428,24 @@ void virtio_wait(struct virtq *q, struct virtio_req *r)
 	r->table = NULL;
 }
 
-void virtio_call(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
+void virtio_send(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
 		 unsigned in)
 {
 	for (;;) {
 		u32 room = __atomic_load_n(&q->room, __ATOMIC_ACQUIRE);
 
 		if (!virtio_submit(q, r, bufs, out, in))
-			break;
+			return;
 		if (deterministic)
 			virtio_poll(q);
 		else
 			quire_host_wait(&q->room, room);
 	}
+}
+
+void virtio_call(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
+		 unsigned in)
+{
+	virtio_send(q, r, bufs, out, in);
 	virtio_wait(q, r);
 }

@@ -48,12 +48,15 @@ u8 virtio_config8(struct virtio_dev *d, unsigned offset);
  * the scheduler's.  0, or -EAGAIN when the queue is full (a completion makes room). */
 int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
 		  unsigned in);
-/* Submit, waiting for room, and wait until it is done.  r->complete is null.  Sleeps,
- * or polls with the clock stopped in deterministic runs. */
+/* Submit, waiting for room.  Sleeps. */
+void virtio_send(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
+		 unsigned in);
+/* Wait until a submitted request with a null `complete` is done.  Sleeps, or polls with
+ * the clock stopped in deterministic runs. */
+void virtio_wait(struct virtq *q, struct virtio_req *r);
+/* virtio_send(), then virtio_wait(). */
 void virtio_call(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
 		 unsigned in);
-/* Wait until a submitted request with a null `complete` is done.  As virtio_call(). */
-void virtio_wait(struct virtq *q, struct virtio_req *r);
 /* Complete what the device has finished.  True when something was.  Any context. */
 bool virtio_poll(struct virtq *q);
 /* Poll until *key != 0, with the clock stopped (deterministic runs; the last words). */

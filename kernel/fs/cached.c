@@ -74,6 +74,22 @@ static s64 write_limit(struct inode *i, u64 pos, u64 n)
 	return (s64)n;
 }
 
+/*
+ * Written pages that no store takes stay in memory for good.  So that files can't crowd
+ * programs out, the last sixteenth of memory is not for them: -ENOSPC.
+ */
+static int check_space(struct inode *i)
+{
+	u64 floor = quire_total_pages() / 16;
+
+	if (i->mapping.ops->write_pages)
+		return 0;
+	while (quire_free_pages() < floor)
+		if (!quire_reclaim(256))
+			return quire_free_pages() < floor ? -ENOSPC : 0;
+	return 0;
+}
+
 /* Writing takes set-user-ID and set-group-ID away from a file. */
 static void drop_privilege_bits(struct inode *i)
 {
@@ -96,12 +112,16 @@ static void grow_to(struct inode *i, u64 end)
 static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *pos)
 {
 	s64 n;
+	int err;
 
 	if (f->flags & O_APPEND)
 		*pos = i->size;
 	n = write_limit(i, *pos, it->left);
 	if (n <= 0)
 		return n;
+	err = check_space(i);
+	if (err)
+		return err;
 	drop_privilege_bits(i);
 	n = quire_cache_write(&i->mapping, *pos, (size_t)n, copy_in, it);
 	if (n <= 0)
@@ -109,9 +129,8 @@ static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *p
 	grow_to(i, *pos + (u64)n);
 	inode_touch(i, ATTR_MTIME | ATTR_CTIME);
 	if (i->mapping.ops->write_pages) {
-		int err = quire_cache_flush(&i->mapping, *pos & QUIRE_PAGE_MASK,
-					    quire_round_up(*pos + (u64)n, QUIRE_PAGE_SIZE));
-
+		err = quire_cache_flush(&i->mapping, *pos & QUIRE_PAGE_MASK,
+					quire_round_up(*pos + (u64)n, QUIRE_PAGE_SIZE));
 		if (err)
 			return err;
 	}
@@ -198,6 +217,24 @@ static s64 clear_range(struct inode *i, u64 off, u64 end)
 	return 0;
 }
 
+/* Make the range present, in steps: memory may end. */
+static s64 fill_range(struct inode *i, u64 off, u64 end)
+{
+	s64 r = 0;
+
+	while (!r && off < end) {
+		u64 to = quire_min(end, off + (1UL << 20));
+
+		r = check_space(i);
+		if (!r)
+			r = quire_cache_fill(&i->mapping, off, to);
+		if (!r && signal_fatal_pending())
+			r = -EINTR;
+		off = to;
+	}
+	return r;
+}
+
 static s64 set_larger(struct inode *i, u64 end)
 {
 	struct attr a = {.mask = ATTR_SIZE, .size = end};
@@ -221,9 +258,11 @@ static s64 fallocate_locked(struct inode *i, int mode, u64 off, u64 end)
 	if ((mode & (FALLOC_PUNCH | FALLOC_ZERO)) && off < inside)
 		r = clear_range(i, off, inside);
 	if (!r && !(mode & FALLOC_PUNCH) && !has_store(i)) {
-		r = quire_cache_fill(&i->mapping, off, end);
+		r = fill_range(i, off, end);
 		if (r == -ENOMEM)
 			r = -ENOSPC;
+		if (r && end > i->size)
+			quire_cache_truncate(&i->mapping, i->size);
 	}
 	if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size)
 		r = set_larger(i, end);

@@ -26,25 +26,84 @@
 #define OWN_MASK 0x7fff000000000000L
 #define RENAME_EXCHANGE 2u
 
-int layer_lookup(struct inode *dir, struct dentry *d)
+/* What a look-up in the store found goes to d. */
+static int found(struct inode *dir, struct dentry *d, struct p9_lookup *v)
 {
-	struct node *dn = node_of(dir), *n;
-	struct p9_fid *fid;
-	int err;
+	struct node *n;
+	int err = node_from_attr(layer_of(dir), v->fid, &v->attr, &n);
 
-	if (!dn->fid)
-		return 0;
-	err = p9_walk(dn->fid, d->name, &fid, NULL);
-	if (!err)
-		err = node_from_fid(layer_of(dir), fid, &n);
-	if (err == -ENOENT)
-		return 0;
 	if (err)
 		return err;
 	layer_note_device(layer_of(dir), n->dev_index, d);
 	d->in_store = true;
 	dentry_instantiate(d, &n->i);
 	return 0;
+}
+
+/* Put a name that wasn't asked for into the cache. */
+static void found_early(struct inode *dir, struct dentry *parent, struct p9_lookup *v)
+{
+	struct dentry *d = dentry_new(parent, v->name, strlen(v->name));
+
+	if (!d) {
+		p9_clunk(v->fid);
+		return;
+	}
+	if (found(dir, d, v)) {
+		dentry_drop_new(d);
+		return;
+	}
+	dentry_add(d);
+	dentry_put(d);
+}
+
+/* Names that are cached already needn't be looked up. */
+static unsigned drop_cached(struct dentry *parent, char (*names)[NAME_MAX + 1], unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned k = 0; k < n; k++) {
+		struct dentry *d = dentry_cached(parent, names[k], strlen(names[k]));
+
+		if (d)
+			dentry_put(d);
+		else if (kept++ != k)
+			memcpy(names[kept - 1], names[k], sizeof(names[k]));
+	}
+	return kept;
+}
+
+struct batch { /* of a look-up: too large for a kernel stack */
+	struct p9_lookup v[P9_BATCH];
+	char names[P9_BATCH - 1][NAME_MAX + 1];
+};
+
+int layer_lookup(struct inode *dir, struct dentry *d)
+{
+	struct node *dn = node_of(dir);
+	struct batch *b;
+	unsigned n;
+	int err;
+
+	if (!dn->fid)
+		return 0;
+	b = quire_kmalloc(sizeof(*b), GFP_NOFAIL_OOM);
+	if (!b)
+		return -ENOMEM;
+	n = hint_next(dn, d->name, d->len, b->names, P9_BATCH - 1);
+	n = drop_cached(d->parent, b->names, n);
+	b->v[0].name = d->name;
+	for (unsigned k = 0; k < n; k++)
+		b->v[k + 1].name = b->names[k];
+	p9_lookup_many(dn->fid, b->v, n + 1);
+	err = b->v[0].err;
+	if (!err)
+		err = found(dir, d, &b->v[0]);
+	for (unsigned k = 1; k <= n; k++)
+		if (!b->v[k].err)
+			found_early(dir, d->parent, &b->v[k]);
+	quire_kfree(b);
+	return err == -ENOENT ? 0 : err;
 }
 
 /* ---- making names ---------------------------------------------------------------------- */
@@ -286,16 +345,7 @@ int layer_unlink(struct inode *dir, struct dentry *d)
 	return remove(dir, d, false);
 }
 
-struct entry { /* of a listing from the store */
-	u64 path;
-	s64 next;
-	u8 type;
-	u16 len;
-	const char *name;
-};
-
-/* Decode the entry at *at of len bytes; false at the end (or nonsense). */
-static bool next_entry(const u8 *buf, int len, int *at, struct entry *e)
+bool layer_next_entry(const u8 *buf, int len, int *at, struct entry *e)
 {
 	const u8 *p = buf + *at;
 
@@ -360,7 +410,7 @@ static int store_has_names(struct dentry *d)
 	while (!err && (n = p9_readdir(list, (u64)at, buf, LIST_BYTES)) > 0) {
 		struct entry e;
 
-		for (pos = 0; !err && next_entry(buf, n, &pos, &e); at = e.next) {
+		for (pos = 0; !err && layer_next_entry(buf, n, &pos, &e); at = e.next) {
 			struct dentry *c;
 
 			if (is_dots(&e))
@@ -590,11 +640,12 @@ static int list_store(struct file *f, struct listing *l, struct dir_emit *e)
 		struct entry n;
 		int before = l->at;
 
-		if (!next_entry(l->buf, l->len, &l->at, &n)) {
+		if (!layer_next_entry(l->buf, l->len, &l->at, &n)) {
 			l->len = p9_readdir(l->fid, (u64)l->store, l->buf, LIST_BYTES);
 			l->at = 0;
 			if (l->len <= 0)
 				return l->len < 0 ? l->len : 1;
+			hint_add(node_of(f->inode), l->buf, (u32)l->len, !l->store);
 			continue;
 		}
 		struct dentry *c = dentry_cached(f->path.dentry, n.name, n.len);

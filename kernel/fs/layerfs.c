@@ -109,6 +109,7 @@ static void node_release(struct inode *i)
 	if (n->wfid)
 		p9_clunk(n->wfid);
 	quire_kfree(n->target);
+	hint_drop(n);
 }
 
 /* ---- making nodes --------------------------------------------------------------------------- */
@@ -166,7 +167,6 @@ static void fill_attr(struct layer *l, struct node *n, const struct p9_attr *a)
 
 int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out)
 {
-	struct node *n, *other;
 	struct p9_attr a;
 	int err = p9_getattr(fid, &a);
 
@@ -174,6 +174,15 @@ int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out)
 		p9_clunk(fid);
 		return err;
 	}
+	return node_from_attr(l, fid, &a, out);
+}
+
+int node_from_attr(struct layer *l, struct p9_fid *fid, const struct p9_attr *attr,
+		   struct node **out)
+{
+	struct node *n, *other;
+	struct p9_attr a = *attr;
+
 	n = NULL;
 	spin_lock(&table_lock);
 	other = find_locked(l, a.qid.path);

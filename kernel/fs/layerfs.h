@@ -44,6 +44,7 @@ struct node {
 	u64 store_size;       /* bytes of the store that still hold; atomic */
 	u64 key;              /* the export's number of the file */
 	struct list hash;     /* by key; guarded by table_lock */
+	struct hint *hint;    /* layerhint.c: names listed lately */
 	char *target;         /* of a symbolic link; null: not read yet; set once */
 	u8 dev_index;         /* in layer->devs */
 	u32 dirty;            /* differs from the store; atomic */
@@ -63,6 +64,9 @@ static inline struct layer *layer_of(struct inode *i)
 struct node *node_new(struct layer *l, u32 mode);
 /* The node of the file fid is a handle of; consumes fid in any case. */
 int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out);
+/* The same with its attributes known. */
+int node_from_attr(struct layer *l, struct p9_fid *fid, const struct p9_attr *attr,
+		   struct node **out);
 /* The last name is gone: forget it in the table of nodes. */
 void node_gone(struct node *n);
 /* Bring a written-through node's attributes up to date with the store. */
@@ -78,6 +82,25 @@ u64 layer_file_number(struct layer *l, u64 path, u8 *index);
 void layer_note_device(struct layer *l, unsigned index, struct dentry *d);
 /* st_dev as on the host.  Sleeps. */
 u64 layer_device(struct layer *l, unsigned index);
+
+/* layerhint.c: what to look up together.  The directory's lock is held. */
+/* A batch of the listing of n was read; first: it is the beginning. */
+void hint_add(struct node *n, const u8 *entries, u32 len, bool first);
+/* `name` is being looked up: up to max names that probably come next, into names (each
+ * NAME_MAX + 1 bytes); how many. */
+unsigned hint_next(struct node *n, const char *name, size_t len, char (*names)[NAME_MAX + 1],
+		   unsigned max);
+void hint_drop(struct node *n);
+
+struct entry { /* of a listing from the store */
+	u64 path;
+	s64 next;
+	u8 type;
+	u16 len;
+	const char *name;
+};
+/* Decode the entry at *at of len bytes; false at the end (or nonsense). */
+bool layer_next_entry(const u8 *buf, int len, int *at, struct entry *e);
 
 /* layerdir.c */
 extern const struct file_ops layer_dir_ops;
