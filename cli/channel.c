@@ -43,7 +43,7 @@ static struct {
 	struct qemu *qemu;
 	struct request *queue; /* in order of arrival */
 	struct bytes in, out, errors;
-	bool hello, ended, lost;
+	bool hello, ended, lost, deterministic;
 	int status;
 	int signals; /* signalfd */
 	sigset_t old_mask;
@@ -348,7 +348,7 @@ static void signals_in(void)
 		} else if (s.ssi_signo == SIGCONT) {
 			if (ch.tty_wanted)
 				terminal_raw();
-		} else if (!ch.hello) {
+		} else if (!ch.hello || ch.deterministic) { /* which doesn't hear events */
 			qemu_stop(ch.qemu);
 			terminal_restore();
 			exit(128 + (int)s.ssi_signo);
@@ -487,6 +487,7 @@ int channel_serve(struct qemu *q, const struct options *o, double hello_seconds,
 	free(ch.errors.p);
 	memset(&ch, 0, sizeof(ch));
 	ch.qemu = q;
+	ch.deterministic = o->deterministic;
 	catch_signals();
 	while (!ch.ended && !ch.lost) {
 		double hello_end = ch.hello || o->gdb ? 1e18 : start + hello_seconds;
