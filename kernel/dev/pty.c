@@ -141,8 +141,6 @@ static s64 master_write(struct file *f, struct iter *it, u64 *pos)
 	(void)pos;
 	while (it->left) {
 		size_t room = tty_receive_room(&p->tty);
-		if (slave_gone(p))
-			return total ? total : -EIO;
 		if (!room) {
 			if (total || (f->flags & O_NONBLOCK))
 				return total ? total : -EAGAIN;

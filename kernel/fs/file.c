@@ -240,7 +240,9 @@ static int open_inode(const struct path *p, u32 flags, bool created, struct file
 			err = truncate_open(i);
 	}
 	if (!err) {
+		f->flags |= flags & O_NOCTTY; /* for terminals' open alone */
 		err = attach_ops(i, f);
+		f->flags &= ~O_NOCTTY;
 		if (err)
 			f->ops = NULL; /* it was not opened: nothing to release */
 	}
