@@ -57,3 +57,5 @@ fuzz-short: $(BUILD)/fuzz/fuzz ## the committed corpus once, and ten seconds mor
 	@timeout 100 $< -max_total_time=10 -max_len=2048 -verbosity=0 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus test/fuzz/corpus && echo "[  PASSED  ] 1 test(s)."
 
 core-test: test-unit model tsan-test fuzz-short ## all tests of the core in userspace
+
+-include $(wildcard $(BUILD)/*/test/*/*.d)
