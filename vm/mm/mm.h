@@ -81,7 +81,8 @@ struct unmap {
 	u64 start, end;
 	struct vma *first; /* of the range; null: nothing is there */
 	struct vma *last;
-	struct vma *lower, *upper; /* VMAs for what stays of first and last; or null */
+	struct vma *lower, *upper;  /* VMAs for what stays of first and last; or null */
+	struct vma *before, *after; /* neighbours, if first is null */
 };
 /* Insertions of an edit that unmap_commit() makes. */
 static inline unsigned unmap_inserts(const struct unmap *u)

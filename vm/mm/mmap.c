@@ -160,13 +160,13 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 	struct unmap u;
 	struct vma_edit e;
 	struct vma_place p = {NULL, NULL};
-	struct vma *own = NULL;
+	struct vma *own = NULL, *prev;
 	int err = unmap_prepare(&u, mm, s->start, s->end);
 
 	if (err)
 		return err;
 	if (!u.first)
-		vma_place_find(mm, s, &p);
+		vma_place_between(u.before, u.after, s, &p);
 	if (!p.left && !p.right) {
 		err = region_alloc(mm, s, &own);
 		if (err)
@@ -176,8 +176,11 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 	if (err)
 		goto cancel;
 	if (u.first) {
+		struct vma *next;
+
 		unmap_commit(&u, &e);
-		vma_place_find(mm, s, &p);
+		next = vma_find_both(&mm->index, s->start, &prev);
+		vma_place_between(prev, next, s, &p);
 	}
 	struct vma *v = vma_place_commit(&e, &p, s, own);
 	vma_edit_done(&e);

@@ -166,9 +166,13 @@ void unmap_region(struct quire_mm *mm, struct vma *gone, u64 floor, u64 ceiling,
 
 int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end)
 {
-	struct vma *v = vma_find(&mm->index, start);
+	struct vma *v = vma_find_both(&mm->index, start, &u->before);
 
-	*u = (struct unmap){.mm = mm, .start = start, .end = end};
+	u->mm = mm;
+	u->start = start;
+	u->end = end;
+	u->after = v;
+	u->first = u->last = u->lower = u->upper = NULL;
 	if (!v || v->start >= end)
 		return 0;
 	u->first = v;

@@ -34,7 +34,7 @@
 #include "../mm/mm.h"
 #include "vma.h"
 
-#define FANOUT 20
+#define FANOUT 15                 /* first_above() takes four steps; a node is 512 bytes */
 #define MERGE_AT (FANOUT * 3 / 4) /* two neighbours with no more entries become one node */
 
 struct entry {
@@ -48,8 +48,11 @@ struct vma_node {
 	u32 level;              /* 0: leaf; never changes */
 	struct vma_node *chain; /* spare, or retired */
 	struct quire_rcu rcu;
-	struct entry e[FANOUT];
+	struct entry e[FANOUT]; /* those from n on are unused_entry */
 };
+_Static_assert(sizeof(struct vma_node) == 512, "a node fills its slab class");
+
+static const struct entry unused_entry = {~0UL, ~0UL, 0, NULL};
 
 static struct quire_kmem *node_kmem;
 
@@ -77,20 +80,24 @@ static inline void *entry_ptr(const struct entry *e)
 	return __atomic_load_n(&e->ptr, __ATOMIC_ACQUIRE);
 }
 
-/* The first of n entries that ends above addr; n if none does.  Without branches. */
-static inline unsigned first_above(const struct vma_node *node, unsigned n, u64 addr)
+/* The first entry that ends above addr, which may be an unused one, or the end of all. */
+static inline const struct entry *first_above(const struct vma_node *node, u64 addr)
 {
 	const struct entry *e = node->e;
 
-	if (!n)
-		return 0;
-	while (n > 1) {
-		unsigned half = n / 2;
+	e += word(&e[7].end) <= addr ? 8 : 0;
+	e += word(&e[3].end) <= addr ? 4 : 0;
+	e += word(&e[1].end) <= addr ? 2 : 0;
+	e += word(&e[0].end) <= addr ? 1 : 0;
+	return e;
+}
 
-		e = word(&e[half - 1].end) <= addr ? e + half : e;
-		n -= half;
-	}
-	return (unsigned)(e - node->e) + (word(&e->end) <= addr);
+/* Its index, or n: for the holder of mmap_lock. */
+static inline unsigned place_of(const struct vma_node *node, u64 addr)
+{
+	unsigned i = (unsigned)(first_above(node, addr) - node->e);
+
+	return i < node->n ? i : node->n;
 }
 
 struct vma *vma_find(const struct vma_index *x, u64 addr)
@@ -98,13 +105,14 @@ struct vma *vma_find(const struct vma_index *x, u64 addr)
 	const struct vma_node *node = __atomic_load_n(&x->root, __ATOMIC_ACQUIRE);
 
 	while (node) {
-		unsigned n = node_size(node), i = first_above(node, n, addr);
+		const struct entry *e = first_above(node, addr);
 
-		if (i == n)
-			return NULL; /* beyond the last; or, below the root, in a change */
+		if (quire_unlikely(e == node->e + FANOUT))
+			return NULL;
 		if (!node->level)
-			return entry_ptr(&node->e[i]);
-		node = entry_ptr(&node->e[i]);
+			return entry_ptr(e);
+		/* Null beyond the last; below the root only in a change. */
+		node = entry_ptr(e);
 	}
 	return NULL;
 }
@@ -153,7 +161,7 @@ struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev
 
 	*prev = NULL;
 	while (node) {
-		unsigned i = first_above(node, node->n, addr);
+		unsigned i = place_of(node, addr);
 
 		if (!node->level) {
 			*prev = i ? node->e[i - 1].ptr : left ? last_below(left) : NULL;
@@ -278,6 +286,8 @@ static struct vma_node *node_take(struct vma_edit *e, unsigned level)
 	x->nspare--;
 	node->level = level;
 	node->n = 0;
+	for (unsigned i = 0; i < FANOUT; i++)
+		node->e[i] = unused_entry;
 	return node;
 }
 
@@ -306,6 +316,8 @@ static inline void entry_store(struct entry *to, const struct entry *from)
 
 static inline void size_store(struct vma_node *node, unsigned n)
 {
+	for (unsigned i = n; i < node->n; i++)
+		entry_store(&node->e[i], &unused_entry);
 	__atomic_store_n(&node->n, n, __ATOMIC_RELEASE);
 }
 
@@ -320,9 +332,9 @@ static void entry_insert(struct vma_node *node, unsigned pos, const struct entry
 /* Take out entries [from, to). */
 static void entries_remove(struct vma_node *node, unsigned from, unsigned to)
 {
-	unsigned n = node->n;
-
-	for (; to < n; from++, to++)
+	if (from == to)
+		return;
+	for (; to < node->n; from++, to++)
 		entry_store(&node->e[from], &node->e[to]);
 	size_store(node, from);
 }
@@ -399,7 +411,7 @@ static u64 gap_beside(const struct vma_node *leaf, unsigned pos, const struct en
 static bool insert_below(struct vma_edit *e, struct vma_node *node, struct entry new,
 			 struct entry *right, u64 *made)
 {
-	unsigned pos = first_above(node, node->n, new.start);
+	unsigned pos = place_of(node, new.start);
 
 	if (node->level) {
 		unsigned i = quire_min(pos, node->n - 1u);
@@ -465,6 +477,16 @@ static void try_merge(struct vma_edit *e, struct vma_node *node, unsigned k)
 	node_drop(e, b);
 }
 
+/* Child i may have become small, or be the first after some that went. */
+static void merge_around(struct vma_edit *e, struct vma_node *node, unsigned i)
+{
+	if (i < node->n && ((struct vma_node *)node->e[i].ptr)->n > MERGE_AT / 2)
+		return;
+	try_merge(e, node, i);
+	if (i)
+		try_merge(e, node, i - 1);
+}
+
 /* Take entries [from, to) out; the gap that this makes between its neighbours. */
 static u64 entries_close(struct vma_node *node, unsigned from, unsigned to)
 {
@@ -478,7 +500,7 @@ static u64 entries_close(struct vma_node *node, unsigned from, unsigned to)
  * makes inside it.  A child that keeps something isn't emptied, so only the top can be. */
 static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u64 end, u64 *made)
 {
-	unsigned from = first_above(node, node->n, start), to = from;
+	unsigned from = place_of(node, start), to = from;
 	u64 right = 0;
 
 	*made = 0;
@@ -493,6 +515,10 @@ static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u
 		remove_below(e, node->e[from].ptr, start, end, made);
 		entry_refresh(node, from, made);
 		from++;
+		if (from == node->n || node->e[from].start >= end) {
+			merge_around(e, node, from - 1);
+			return;
+		}
 	}
 	for (to = from; to < node->n && node->e[to].end <= end; to++)
 		tree_drop(e, node->e[to].ptr);
@@ -503,9 +529,7 @@ static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u
 	*made = quire_max(*made, right);
 	right = entries_close(node, from, to);
 	*made = quire_max(*made, right);
-	try_merge(e, node, from);
-	if (from)
-		try_merge(e, node, from - 1);
+	merge_around(e, node, from);
 }
 
 void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
@@ -534,7 +558,7 @@ void vma_edit_remove(struct vma_edit *e, struct vma *v)
 
 static void resize_below(struct vma_node *node, const struct vma *v, u64 start, u64 end, u64 *made)
 {
-	unsigned i = first_above(node, node->n, v->start);
+	unsigned i = place_of(node, v->start);
 	struct entry *e = &node->e[i];
 
 	REQUIRE(i < node->n);

@@ -217,15 +217,21 @@ void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct v
 
 /* ---- a new region ---------------------------------------------------------------- */
 
-void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p)
+void vma_place_between(struct vma *prev, struct vma *next, const struct vma_shape *s,
+		       struct vma_place *p)
 {
-	struct vma *prev, *next = vma_find_both(&mm->index, s->start, &prev);
-
 	*p = (struct vma_place){NULL, NULL};
 	if (prev && vma_can_append(prev, s))
 		p->left = prev;
 	if (next && vma_can_prepend(next, s) && (!p->left || vma_can_bridge(prev, next)))
 		p->right = next;
+}
+
+void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p)
+{
+	struct vma *prev, *next = vma_find_both(&mm->index, s->start, &prev);
+
+	vma_place_between(prev, next, s, p);
 }
 
 struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,

@@ -187,7 +187,10 @@ bool vma_can_bridge(const struct vma *prev, const struct vma *next);
 struct vma_place {
 	struct vma *left, *right; /* null: doesn't merge that way */
 };
-/* Look for neighbours of s.  mmap_lock held for writing. */
+/* Which of the neighbours (or null) can s be one with?  mmap_lock held for writing. */
+void vma_place_between(struct vma *prev, struct vma *next, const struct vma_shape *s,
+		       struct vma_place *p);
+/* The same, with the neighbours looked up. */
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p);
 /* Extend a neighbour over the free range of s, or insert `own`, which has that shape and is
  * used only when there is no neighbour (then it takes an insertion of e).  Can't fail.
