@@ -292,8 +292,10 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 		return -EEXIST;
 	}
 	if (S_ISLNK(d->inode->mode) && !(flags & O_NOFOLLOW)) {
+		/* A link of /proc jumps to a file, and no name is left to go along. */
+		bool jumps = d->inode->ops->follow;
 		err = walk_link(w, d, "", next);
-		return err ? err : 1;
+		return err ? err : !jumps;
 	}
 	walk_enter(w, d);
 	return S_ISDIR(w->path.dentry->inode->mode) ? -EISDIR : 0;
