@@ -34,10 +34,18 @@ struct host_fd {
 };
 
 static struct host_fd *host_fds[3];
+static const struct file_ops reopened_ops;
 
 static struct hostio_msg message(struct host_fd *h, u16 type, s32 value, s64 offset)
 {
 	return (struct hostio_msg){.type = type, .fd = h->fd, .value = value, .offset = offset};
+}
+
+/* Does this read or write say where?  A regular file that was opened again through
+ * /proc/PID/fd has a position of its own; the others use the host's. */
+static bool positioned(struct file *f, u64 *pos)
+{
+	return f->seekable && (pos != &f->pos || f->ops == &reopened_ops);
 }
 
 /* ---- readiness -------------------------------------------------------------------------- */
@@ -118,7 +126,7 @@ static void *bounce(size_t *n)
 static s64 host_read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct host_fd *h = f->private;
-	bool at = pos != &f->pos && f->seekable;
+	bool at = positioned(f, pos);
 	s64 total = 0, r = 0;
 	if (!it->left)
 		return 0;
@@ -154,10 +162,27 @@ static s64 host_read(struct file *f, struct iter *it, u64 *pos)
 	return total ? total : r;
 }
 
+static int host_refresh(struct inode *i)
+{
+	struct host_fd *h = i->private;
+	struct config_stdio *io = quire_kmalloc(sizeof(*io), GFP_KERNEL);
+	if (!io)
+		return -ENOMEM;
+	s64 r = hostio_request(message(h, HOSTIO_FSTAT, 0, 0), NULL, &io->fd[0], sizeof(io->fd[0]),
+			       false, NULL);
+	if (!r) {
+		i->size = io->fd[0].size;
+		i->blocks = (i->size + 511) / 512;
+		i->mode = io->fd[0].mode;
+	}
+	quire_kfree(io);
+	return (int)r;
+}
+
 static s64 host_write(struct file *f, struct iter *it, u64 *pos)
 {
 	struct host_fd *h = f->private;
-	bool at = pos != &f->pos && f->seekable;
+	bool at = positioned(f, pos);
 	s64 total = 0, r = 0;
 	if (!it->left)
 		return 0;
@@ -165,6 +190,8 @@ static s64 host_write(struct file *f, struct iter *it, u64 *pos)
 		rearm(h, 1);
 		return -EAGAIN;
 	}
+	if (at && (f->flags & O_APPEND) && !host_refresh(f->inode))
+		*pos = f->inode->size;
 	size_t room = it->left;
 	void *buf = bounce(&room);
 	if (!buf)
@@ -206,21 +233,18 @@ static s64 host_seek(struct file *f, s64 off, int whence)
 	return at;
 }
 
-static int host_refresh(struct inode *i)
+static s64 reopened_seek(struct file *f, s64 off, int whence)
 {
-	struct host_fd *h = i->private;
-	struct config_stdio *io = quire_kmalloc(sizeof(*io), GFP_KERNEL);
-	if (!io)
-		return -ENOMEM;
-	s64 r = hostio_request(message(h, HOSTIO_FSTAT, 0, 0), NULL, &io->fd[0], sizeof(io->fd[0]),
-			       false, NULL);
-	if (!r) {
-		i->size = io->fd[0].size;
-		i->blocks = (i->size + 511) / 512;
-		i->mode = io->fd[0].mode;
-	}
-	quire_kfree(io);
-	return (int)r;
+	if (whence == 1)
+		off += (s64)f->pos;
+	else if (whence == 2 && !host_refresh(f->inode))
+		off += (s64)f->inode->size;
+	else if (whence != 0)
+		return -EINVAL;
+	if (off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
 }
 
 static s64 host_ioctl(struct file *f, u32 cmd, u64 arg)
@@ -287,11 +311,19 @@ static const struct file_ops regular_ops = {
     .ioctl = host_ioctl,
     .mmap = host_mmap,
 };
+static const struct file_ops reopened_ops = {
+    .read = host_read,
+    .write = host_write,
+    .seek = reopened_seek,
+    .ioctl = host_ioctl,
+    .mmap = host_mmap,
+};
+
 static int host_open(struct inode *i, struct file *f)
 {
 	struct host_fd *h = i->private;
 	f->private = h;
-	f->ops = h->regular ? &regular_ops : &stream_ops;
+	f->ops = h->regular ? &reopened_ops : &stream_ops;
 	f->seekable = h->regular;
 	return 0;
 }
@@ -351,6 +383,8 @@ static struct file *open_host(const struct config_stdio *io, unsigned fd)
 	if (!f)
 		return NULL;
 	host_open(h->inode, f);
+	if (h->regular)
+		f->ops = &regular_ops;
 	return f;
 }
 
