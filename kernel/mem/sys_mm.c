@@ -124,7 +124,7 @@ SYSCALL2(pkey_alloc, u64, flags, u64, rights)
 {
 	if (flags || (rights & ~3UL))
 		return -EINVAL;
-	return -ENOSPC;
+	return -EINVAL; /* what Linux says on a CPU without them */
 }
 
 SYSCALL1(pkey_free, int, pkey)
