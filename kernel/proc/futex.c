@@ -509,8 +509,7 @@ SYSCALL6(futex, u64, uaddr, u32, op, u32, val, u64, timeout, u64, uaddr2, u32, v
 	u32 cmd = op & 127;
 	u64 deadline;
 	int err;
-	if ((op & FUTEX_CLOCK_REALTIME) && cmd != FUTEX_WAIT && cmd != FUTEX_WAIT_BITSET &&
-	    cmd != FUTEX_LOCK_PI2)
+	if ((op & FUTEX_CLOCK_REALTIME) && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2)
 		return -ENOSYS;
 	switch (cmd) {
 	case FUTEX_WAIT:

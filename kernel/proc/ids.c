@@ -82,7 +82,7 @@ static long setpgid_locked(u32 pid, u32 pgid)
 
 SYSCALL2(setpgid, s32, pid, s32, pgid)
 {
-	if (pgid < 0)
+	if (pgid < 0 || (pid < 0 && !pgid))
 		return -EINVAL;
 	if (pid < 0)
 		return -ESRCH;

@@ -403,6 +403,8 @@ SYSCALL4(timer_settime, s32, id, u32, flags, u64, unew, u64, uold)
 {
 	struct proc_timers *ts;
 	u64 value, interval, left, old;
+	if (!unew)
+		return -EINVAL;
 	int err = timespec_in(&interval, unew);
 	if (!err)
 		err = timespec_in(&value, unew + sizeof(struct timespec_k));

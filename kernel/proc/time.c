@@ -242,7 +242,7 @@ SYSCALL4(clock_nanosleep, s32, id, u32, flags, u64, ureq, u64, urem)
 	bool absolute = flags & TIMER_ABSTIME;
 	if (id == CLOCK_THREAD_CPUTIME || id == CLOCK_MONOTONIC_RAW ||
 	    id == CLOCK_REALTIME_COARSE || id == CLOCK_MONOTONIC_COARSE)
-		return id == CLOCK_THREAD_CPUTIME ? -EINVAL : -EOPNOTSUPP;
+		return -EOPNOTSUPP;
 	int err = clock_now(id, &now);
 	if (!err)
 		err = timespec_in(&ns, ureq);
