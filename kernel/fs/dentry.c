@@ -96,29 +96,41 @@ static void free_rcu(struct quire_rcu *r)
 	quire_kfree(d);
 }
 
+/*
+ * Drop a reference; true when it was the last one of a dentry that is out of the tree,
+ * and the caller is to free it.  Between the count's reaching zero and the look at
+ * `unlinked` others may take d up again and unlink it: so the decision is made under
+ * d_lock, and only once.  RCU keeps the memory until then.
+ */
+static bool drop_ref(struct dentry *d)
+{
+	bool gone = false;
+
+	quire_rcu_read_lock();
+	if (!__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) &&
+	    __atomic_load_n(&d->unlinked, __ATOMIC_ACQUIRE)) {
+		spin_lock(&d_lock);
+		gone = !__atomic_load_n(&d->refs, __ATOMIC_ACQUIRE) && !d->dead;
+		if (gone)
+			d->dead = true;
+		spin_unlock(&d_lock);
+	}
+	quire_rcu_read_unlock();
+	return gone;
+}
+
 /* Nobody can reach d any more: give up what it holds.  Sleeps. */
 static void dentry_free(struct dentry *d)
 {
 	while (d) {
 		struct dentry *parent = d->parent;
-		s32 left;
 
 		REQUIRE(list_empty(&d->children));
 		if (d->inode)
 			inode_put(d->inode);
 		quire_rcu_call(&d->rcu, free_rcu);
 		/* The parent may have waited for its last child only. */
-		d = NULL;
-		if (parent) {
-			bool gone;
-
-			quire_rcu_read_lock();
-			left = __atomic_sub_fetch(&parent->refs, 1, __ATOMIC_ACQ_REL);
-			gone = left == 0 && __atomic_load_n(&parent->unlinked, __ATOMIC_ACQUIRE);
-			quire_rcu_read_unlock();
-			if (gone)
-				d = parent;
-		}
+		d = parent && drop_ref(parent) ? parent : NULL;
 	}
 }
 
@@ -129,13 +141,7 @@ void dentry_get(struct dentry *d)
 
 void dentry_put(struct dentry *d)
 {
-	bool gone;
-
-	quire_rcu_read_lock();
-	gone = __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) == 0 &&
-	       __atomic_load_n(&d->unlinked, __ATOMIC_ACQUIRE);
-	quire_rcu_read_unlock();
-	if (gone)
+	if (drop_ref(d))
 		dentry_free(d);
 }
 
