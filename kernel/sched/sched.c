@@ -65,6 +65,18 @@ static void rq_lock(struct rq *rq)
 		cpu_relax();
 }
 
+/* For a second queue's lock: gives up after a while, so that no two CPUs wait for each
+ * other. */
+static bool rq_try_lock(struct rq *rq)
+{
+	for (int i = 0; i < 100; i++) {
+		if (!__atomic_exchange_n(&rq->lock, (u16)1, __ATOMIC_ACQUIRE))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
 static void rq_unlock(struct rq *rq)
 {
 	__atomic_store_n(&rq->lock, (u16)0, __ATOMIC_RELEASE);
@@ -175,13 +187,21 @@ void sched_cpu_times(unsigned cpu, struct sched_times *out)
 		out->idle += now - mark;
 }
 
-/* Let an idle CPU look at what waits in this one's queue. */
-static void wake_idle_cpu(void)
+/* Let an idle CPU that may run something of this one's queue have a look at it. */
+static void wake_idle_cpu(struct rq *rq)
 {
-	u64 idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED);
+	u64 idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED), useful = 0;
+	struct task *t;
 
-	if (idle)
-		smp_send_resched((unsigned)__builtin_ctzl(idle));
+	if (!idle)
+		return;
+	rq_lock(rq);
+	list_for_each (t, &rq->queue, run)
+		if ((useful = idle & __atomic_load_n(&t->affinity, __ATOMIC_RELAXED)))
+			break;
+	rq_unlock(rq);
+	if (useful)
+		smp_send_resched((unsigned)__builtin_ctzl(useful));
 }
 
 /* First half of the timer interrupt; the timers themselves run in soft context. */
@@ -201,7 +221,7 @@ void sched_tick(bool user)
 	else if (others)
 		rq->tick_at = quire_min(rq->tick_at, t->slice_end);
 	if (others)
-		wake_idle_cpu();
+		wake_idle_cpu(rq);
 	/* nothing held, nothing read: with depth 0 the interrupted code is quiescent */
 	if (!this_cpu()->preempt)
 		quire_rcu_quiescent();
@@ -228,7 +248,7 @@ static struct task *steal(unsigned cpu)
 		struct rq *other = rqs[(cpu + i) % ncpus];
 		if (!other || !__atomic_load_n(&other->nr, __ATOMIC_RELAXED))
 			continue;
-		if (__atomic_exchange_n(&other->lock, (u16)1, __ATOMIC_ACQUIRE))
+		if (!rq_try_lock(other))
 			continue;
 		struct task *t = first_allowed(other, cpu);
 		if (t) {
@@ -644,12 +664,20 @@ _Noreturn void sched_idle(void)
 	for (;;) {
 		irq_disable();
 		quiet_point();
-		if (this_cpu()->resched || rq->nr || others_wait()) {
+		u64 switches = rq->times.switches;
+		if (this_cpu()->resched || rq->nr || others_wait())
 			schedule_locked(false);
-			irq_enable();
-			cpu_relax();
+		if (rq->times.switches != switches || this_cpu()->resched) {
+			/*
+			 * Some other instruction must stand between STI and a PAUSE or CLI,
+			 * or no interrupt is ever taken here: QEMU 7.2 carries STI's shadow on
+			 * past a PAUSE.
+			 */
+			__asm__ volatile("sti; nop; nop" : : : "memory");
 			continue;
 		}
+		/* what waits elsewhere may not run here, or its queue was locked: its CPU
+		 * interrupts this one again (sched_tick) */
 		rq->rcu_idle = true;
 		quire_rcu_idle(true);
 		sched_program_timer();
