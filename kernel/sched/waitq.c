@@ -46,7 +46,9 @@ void waitq_wake(struct waitq *q, unsigned n, u32 key)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (list_empty(&q->waiters))
 		return;
-	unsigned long irq = spin_lock_irq(&q->lock);
+	/* Nested: the wake function of a waiter may itself wake another queue (epoll). */
+	unsigned long irq = quire_host_irq_save();
+	spin_lock_nested(&q->lock);
 	struct waiter *w, *tmp;
 
 	list_for_each_safe (w, tmp, &q->waiters, node) {
