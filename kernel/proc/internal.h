@@ -104,6 +104,7 @@
 #define CAP_SETUID 7
 #define CAP_SETPCAP 8
 #define CAP_IPC_LOCK 14
+#define CAP_SYS_RAWIO 17
 #define CAP_SYS_ADMIN 21
 #define CAP_SYS_NICE 23
 #define CAP_SYS_RESOURCE 24

@@ -16,6 +16,8 @@ void rlimits_to_mm(struct process *p, struct uspace *u)
 	l->fsize = p->rlim[RLIMIT_FSIZE].cur;
 	struct cred *c = p->leader ? p->leader->cred : NULL;
 	l->ipc_lock = c && (c->cap_effective >> CAP_IPC_LOCK & 1);
+	l->rawio = c && (c->cap_effective >> CAP_SYS_RAWIO & 1);
+	l->admin = c && (c->cap_effective >> CAP_SYS_ADMIN & 1);
 }
 
 static long set_limit(struct process *p, unsigned which, const struct rlimit *new,
