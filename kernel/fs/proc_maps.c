@@ -36,7 +36,7 @@ static void show_vma(struct seq *s, const struct quire_vma_info *v)
 	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", v->start, v->end,
 		   v->flags & VM_READ ? 'r' : '-', v->flags & VM_WRITE ? 'w' : '-',
 		   v->flags & VM_EXEC ? 'x' : '-', v->flags & VM_MAYSHARE ? 's' : 'p',
-		   f ? v->pgoff * QUIRE_PAGE_SIZE : 0, dev_major(dev), dev_minor(dev),
+		   v->pgoff * QUIRE_PAGE_SIZE, dev_major(dev), dev_minor(dev),
 		   f && f->inode ? f->inode->ino : 0);
 	if (f || v->name) {
 		while (!s->failed && s->len - start < NAME_COLUMN)
