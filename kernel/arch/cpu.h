@@ -177,6 +177,9 @@ void irq_register(unsigned gsi, void (*fn)(void *arg), void *arg);
 
 /* time.c.  Monotonic nanoseconds since boot; wall clock = that + wall_offset_ns. */
 u64 time_ns(void);
+/* The boot code's first act, and the ns since then. */
+void time_at_entry(void);
+u64 time_since_entry(void);
 extern u64 wall_offset_ns;
 /* Deterministic runs: what passes between these two isn't seen by time_ns(), but for
  * a fixed charge_ns; interrupts are off in between (waiting for a device by polling). */

@@ -18,10 +18,11 @@
 u64 wall_offset_ns;
 bool deterministic;
 
+static u64 entry_tsc; /* at the kernel's first instruction but a few */
 static u64 base_tsc;
 static u64 ns_per_tick = 1UL << 32; /* 32.32 fixed point */
 static u64 ticks_per_ns = 1UL << 32;
-static u64 frozen_at, frozen_sum;   /* ticks */
+static u64 frozen_at, frozen_sum; /* ticks */
 static u64 frozen_deadline;
 
 u64 time_ns(void)
@@ -29,6 +30,19 @@ u64 time_ns(void)
 	if (deterministic)
 		return rdtsc() - base_tsc - frozen_sum;
 	return (u64)((unsigned __int128)(rdtsc() - base_tsc) * ns_per_tick >> 32);
+}
+
+void time_at_entry(void)
+{
+	entry_tsc = rdtsc();
+}
+
+u64 time_since_entry(void)
+{
+	return time_ns() +
+	       (deterministic
+		    ? base_tsc - entry_tsc
+		    : (u64)((unsigned __int128)(base_tsc - entry_tsc) * ns_per_tick >> 32));
 }
 
 u64 time_to_tsc(u64 ns)

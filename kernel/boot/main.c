@@ -41,6 +41,7 @@ static void main_thread(void *unused)
 
 void kernel_main(u64 start_info)
 {
+	time_at_entry();
 	percpu_init_boot();
 	cpu_init_boot();
 	boot_memory_init(start_info);
