@@ -18,7 +18,8 @@
 #define F_SEAL_WRITE 0x8u
 #define F_SEAL_FUTURE_WRITE 0x10u
 enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH = 2, FALLOC_ZERO = 16 };
-enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
+/* lseek's values of whence */
+enum { FROM_START, FROM_HERE, FROM_END, NEXT_DATA, NEXT_HOLE };
 
 static size_t copy_out(void *arg, void *p, size_t n)
 {
@@ -171,21 +172,21 @@ static s64 cached_seek(struct file *f, s64 off, int whence)
 	s64 base = 0;
 
 	switch (whence) {
-	case SEEK_SET:
+	case FROM_START:
 		break;
-	case SEEK_CUR:
+	case FROM_HERE:
 		base = (s64)f->pos;
 		break;
-	case SEEK_END:
+	case FROM_END:
 		if (i->ops && i->ops->refresh)
 			i->ops->refresh(i);
 		base = (s64)i_size(i);
 		break;
-	case SEEK_DATA:
-	case SEEK_HOLE:
+	case NEXT_DATA:
+	case NEXT_HOLE:
 		if (off < 0)
 			return -ENXIO;
-		off = seek_content(i, (u64)off, whence == SEEK_DATA);
+		off = seek_content(i, (u64)off, whence == NEXT_DATA);
 		if (off < 0)
 			return off;
 		break;

@@ -120,8 +120,9 @@ SYSCALL4(sync_file_range, int, fd, s64, off, s64, len, u32, flags)
 {
 	struct file *f;
 	long r = 0;
+	s64 end;
 
-	if (flags & ~7u || off < 0 || len < 0 || off + len < off)
+	if (flags & ~7u || off < 0 || len < 0 || __builtin_add_overflow(off, len, &end))
 		return -EINVAL;
 	f = fd_get(fd);
 	if (!f)
@@ -130,7 +131,7 @@ SYSCALL4(sync_file_range, int, fd, s64, off, s64, len, u32, flags)
 		r = -ESPIPE;
 	else if (S_ISREG(f->inode->mode) && f->inode->mapping.ops->write_pages)
 		r = quire_cache_flush(&f->inode->mapping, (u64)off & QUIRE_PAGE_MASK,
-				      len ? quire_round_up((u64)(off + len), QUIRE_PAGE_SIZE)
+				      len ? quire_round_up((u64)end, QUIRE_PAGE_SIZE)
 					  : ~0UL & QUIRE_PAGE_MASK);
 	file_put(f);
 	return r;

@@ -47,7 +47,7 @@ static bool plain_name(const struct walk *w)
  * Lock the parent and find the place for a new name: negative, or -EEXIST.  On success
  * the parent's lock is held.
  */
-static struct dentry *start_create(struct walk *w, bool is_dir, int *err)
+static struct dentry *start_create(struct walk *w, bool is_dir, int *err) NO_TSA
 {
 	struct dentry *parent = w->path.dentry, *d;
 	struct inode *dir = parent->inode;
@@ -74,7 +74,7 @@ static struct dentry *start_create(struct walk *w, bool is_dir, int *err)
 	return d;
 }
 
-static void end_create(struct walk *w, struct dentry *d)
+static void end_create(struct walk *w, struct dentry *d) NO_TSA
 {
 	mutex_unlock(&w->path.dentry->inode->lock);
 	dentry_put(d);
@@ -383,7 +383,7 @@ SYSCALL3(unlinkat, int, dirfd, u64, path, int, flags)
 /* ---- renaming
  * ------------------------------------------------------------------------------------- */
 
-static void lock_parents(struct dentry *a, struct dentry *b)
+static void lock_parents(struct dentry *a, struct dentry *b) NO_TSA
 {
 	if (a == b) {
 		mutex_lock(&a->inode->lock);
@@ -401,7 +401,7 @@ static void lock_parents(struct dentry *a, struct dentry *b)
 	mutex_lock_nested(&b->inode->lock);
 }
 
-static void unlock_parents(struct dentry *a, struct dentry *b)
+static void unlock_parents(struct dentry *a, struct dentry *b) NO_TSA
 {
 	mutex_unlock(&a->inode->lock);
 	if (a == b)
