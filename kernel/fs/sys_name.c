@@ -444,7 +444,7 @@ static int check_rename(struct walk *from, struct dentry *fd, struct walk *to, s
 	return err;
 }
 
-static int rename_locked(struct walk *from, struct walk *to, u32 flags)
+static int rename_locked(struct walk *from, struct walk *to, u32 flags) NO_TSA
 {
 	struct inode *fdir = from->path.dentry->inode, *tdir = to->path.dentry->inode, *victim;
 	struct dentry *fd, *td = NULL;
