@@ -148,6 +148,11 @@ static struct process *child_process(const struct clone_args_k *a)
 	p->no_new_privs = me->no_new_privs;
 	p->oom_score_adj = me->oom_score_adj;
 	memcpy(p->rlim, me->rlim, sizeof(p->rlim));
+	if (cpu_limit_changed(p)) {
+		sighand_put(p->sighand);
+		process_put(p);
+		return NULL;
+	}
 	return p;
 }
 
@@ -194,6 +199,7 @@ static void drop_child(struct task *t)
 	t->fs = NULL;
 	t->uspace = NULL;
 	if (p && p != current()->process) {
+		itimers_exit(p);
 		sighand_put(p->sighand);
 		p->leader = NULL;
 		process_put(p);

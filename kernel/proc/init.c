@@ -342,6 +342,9 @@ static int start_program(void)
 	if (err)
 		return err;
 	config_limits(p);
+	err = cpu_limit_changed(p);
+	if (err)
+		return err;
 	config_signals(t, p->sighand);
 	if (config_flags() & CONFIG_FLAG_NO_ASLR)
 		p->personality |= PERSONALITY_NO_RANDOMIZE;

@@ -233,8 +233,9 @@ void futex_exit_robust(struct task *t); /* current is ending: its robust list */
 u64 futex_wake_one(u64 uaddr);          /* clear_child_tid */
 void timers_exit(struct process *p);    /* exit and exec: stop the POSIX timers */
 void itimers_exit(struct process *p);
-void timers_free(struct process *p); /* with the process */
-void rseq_resume(struct regs *r);    /* before user mode, after a switch or a signal */
+void timers_free(struct process *p);      /* with the process */
+int cpu_limit_changed(struct process *p); /* RLIMIT_CPU is new; 0 or -ENOMEM */
+void rseq_resume(struct regs *r);         /* before user mode, after a switch or a signal */
 int rseq_abort(struct regs *r);
 void kernel_first_program(struct regs *r); /* init.c: TASK_WORK_EXEC */
 void rlimits_to_mm(struct process *p, struct uspace *u);

@@ -16,6 +16,8 @@
 #define ITIMER_REAL 0
 #define ITIMER_VIRTUAL 1
 #define ITIMER_PROF 2
+#define CPU_LIMIT 3
+#define NR_FIXED 4
 
 /* Clocks of timers; the first are Linux's numbers. */
 #define TC_REALTIME 0
@@ -47,7 +49,7 @@ struct ptimer {
 struct proc_timers {
 	struct mutex change;
 	struct spinlock lock;
-	struct ptimer it[3];
+	struct ptimer it[4]; /* the interval timers, and RLIMIT_CPU's */
 	struct list posix;
 	s32 next_id;
 };
@@ -109,7 +111,10 @@ static void expired(struct timer *t)
 	if (pt->armed)
 		arm(pt, now);
 	spin_unlock(&ts->lock);
-	if (fire && pt->notify != SIGEV_NONE)
+	if (fire && pt == &ts->it[CPU_LIMIT] &&
+	    now / NSEC_PER_SEC >= pt->process->rlim[RLIMIT_CPU].max)
+		send_signal_process(pt->process, SIGKILL, NULL);
+	else if (fire && pt->notify != SIGEV_NONE)
 		send_sigentry(pt->process, pt->notify == SIGEV_THREAD_ID ? pt->thread : NULL,
 			      &pt->entry);
 }
@@ -128,8 +133,8 @@ static void init_ptimer(struct ptimer *pt, struct process *p, s32 clock, int sig
 
 static struct proc_timers *timers_of(struct process *p)
 {
-	static const int sigs[] = {SIGALRM, SIGVTALRM, SIGPROF};
-	static const s32 clocks[] = {TC_MONOTONIC, TC_PROCESS_USER, TC_PROCESS};
+	static const int sigs[] = {SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU};
+	static const s32 clocks[] = {TC_MONOTONIC, TC_PROCESS_USER, TC_PROCESS, TC_PROCESS};
 	struct proc_timers *ts = __atomic_load_n(&p->timers, __ATOMIC_ACQUIRE), *none = NULL;
 	if (ts)
 		return ts;
@@ -140,7 +145,7 @@ static struct proc_timers *timers_of(struct process *p)
 	mutex_init(&ts->change, RANK_HOST_OUTER + 14);
 	spin_init(&ts->lock, RANK_HOST_MID + 9);
 	list_init(&ts->posix);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < NR_FIXED; i++)
 		init_ptimer(&ts->it[i], p, clocks[i], sigs[i]);
 	if (!__atomic_compare_exchange_n(&p->timers, &none, ts, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE)) {
@@ -207,9 +212,28 @@ void itimers_exit(struct process *p)
 	if (!ts)
 		return;
 	mutex_lock(&ts->change);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < NR_FIXED; i++)
 		set(ts, &ts->it[i], 0, 0, false);
 	mutex_unlock(&ts->change);
+}
+
+/* SIGXCPU at the soft limit and every second after it, SIGKILL at the hard one. */
+int cpu_limit_changed(struct process *p)
+{
+	u64 seconds = p->rlim[RLIMIT_CPU].cur;
+	if (seconds >= ~0UL / NSEC_PER_SEC && !p->timers)
+		return 0;
+	struct proc_timers *ts = timers_of(p);
+	if (!ts)
+		return -ENOMEM;
+	mutex_lock(&ts->change);
+	if (seconds >= ~0UL / NSEC_PER_SEC)
+		set(ts, &ts->it[CPU_LIMIT], 0, 0, false);
+	else
+		set(ts, &ts->it[CPU_LIMIT], quire_max(seconds, 1UL) * NSEC_PER_SEC, NSEC_PER_SEC,
+		    true);
+	mutex_unlock(&ts->change);
+	return 0;
 }
 
 void timers_free(struct process *p)

@@ -39,6 +39,8 @@ static long set_limit(struct process *p, unsigned which, const struct rlimit *ne
 	if (t)
 		task_get(t);
 	spin_unlock(&tree_lock);
+	if (t && which == RLIMIT_CPU)
+		err = cpu_limit_changed(p);
 	if (t) {
 		struct uspace *u = task_uspace_get(t);
 		if (u)

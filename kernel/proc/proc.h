@@ -132,7 +132,6 @@ struct process {
 	s32 oom_score_adj;
 	u64 start_time;             /* ns */
 	struct proc_timers *timers; /* itimer.c: interval and POSIX timers; null: none */
-	u64 cpu_limit_next;         /* RLIMIT_CPU: next SIGXCPU, in seconds */
 	u32 personality;
 	bool no_new_privs;
 	struct quire_fault_record last_fault; /* the one behind a fatal signal */
