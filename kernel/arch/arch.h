@@ -75,7 +75,7 @@ static inline struct arch_cpu *this_arch(void)
 void percpu_init_boot(void);                            /* CPU 0, before anything else */
 struct percpu *percpu_alloc(unsigned cpu, u32 apic_id); /* another CPU; before quire_init() */
 void percpu_load(struct percpu *p);                     /* make gs point at it */
-void percpu_init_cpu(void);                            /* GDT, TSS, IDT, SYSCALL of this CPU */
+void percpu_init_cpu(void);                             /* GDT, TSS, IDT, SYSCALL of this CPU */
 
 /* cpu.c */
 void cpu_init_boot(void); /* features, patching; then this CPU's control registers */
