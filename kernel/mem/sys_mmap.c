@@ -54,17 +54,16 @@ static int check_file(struct file *f, u64 len, u64 prot, u64 flags, u64 offset, 
 	/* No file has bytes past the largest offset. */
 	if (offset > MAX_OFFSET || len > MAX_OFFSET - offset)
 		return -EOVERFLOW;
-	if (shared && (prot & PROT_WRITE) && !f->can_write)
-		return -EACCES;
-	if (!f->can_read)
-		return -EACCES;
+	/* What it wasn't opened for the core refuses, after it has looked at the address. */
 	if (shared && !f->can_write)
 		*may &= ~VM_MAYWRITE;
+	if (!f->can_read)
+		*may &= ~VM_MAYREAD;
+	if (!f->can_read || (shared && (prot & PROT_WRITE) && !f->can_write))
+		return 0;
 	int err = ask_file(f, prot, flags);
 	if (err)
 		return err;
-	if (flags & MAP_GROWSDOWN)
-		return -EINVAL;
 	return check_seals(f->inode, prot, shared, may);
 }
 

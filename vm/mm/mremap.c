@@ -122,6 +122,7 @@ struct move_plan {
 	struct vma *own;
 	struct unmap unmap;
 	struct vma_edit edit;
+	bool beside_itself; /* the destination touches v: they may be one, afterwards */
 	u64 charged;
 };
 
@@ -162,7 +163,7 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 		p->charged = pages;
 	}
 	vma_place_find(m->mm, &p->shape, &p->place);
-	/* v itself will have a hole there. */
+	p->beside_itself = p->place.left == v || p->place.right == v;
 	if (p->place.left == v)
 		p->place.left = NULL;
 	if (p->place.right == v)
@@ -230,6 +231,10 @@ static s64 move_vma(struct move *m, struct vma *v)
 	vma_write_unlock(v);
 	unmap_commit(&p.unmap, &p.edit);
 	vma_edit_done(&p.edit);
+	if (p.beside_itself) {
+		vma_join_at(m->mm, m->to + m->new_len);
+		vma_join_at(m->mm, m->to);
+	}
 	if (flags & VM_LOCKED)
 		m->populate = m->new_len - quire_min(m->old_len, m->new_len);
 	return (s64)m->to;

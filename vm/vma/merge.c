@@ -261,3 +261,39 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 			 __ATOMIC_RELAXED);
 	return c.grow;
 }
+
+void vma_join_at(struct quire_mm *mm, u64 addr)
+{
+	struct vma *prev, *next = vma_find_both(&mm->index, addr, &prev);
+	struct vma_edit e;
+
+	if (!prev || !next || next->start != addr)
+		return;
+	struct vma_shape s = {
+	    .start = next->start,
+	    .end = next->end,
+	    .flags = next->flags,
+	    .pgoff = next->pgoff,
+	    .file = next->file,
+	    .forked = next->forked,
+	    .name = next->name,
+	};
+	vma_write_lock(next); /* no fault gives it an anon_vma now */
+	s.anon_vma = next->anon_vma;
+	bool join = vma_can_append(prev, &s);
+	vma_write_unlock(next);
+	if (!join || !vma_lock_bridge(prev, next)) {
+		if (join)
+			vma_write_unlock(prev);
+		return;
+	}
+	struct vma_change c = {
+	    .grow = prev, .start = prev->start, .end = next->end, .gone = {next}};
+	u64 dirty = next->flags & VM_SOFTDIRTY;
+
+	(void)vma_edit_reserve(&e, &mm->index, 0); /* nothing is inserted */
+	change_commit(&c, &e);
+	vma_edit_done(&e);
+	__atomic_store_n(&prev->flags, prev->flags | dirty, __ATOMIC_RELAXED);
+	vma_write_unlock(prev);
+}

@@ -198,6 +198,9 @@ void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_p
 struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 			     const struct vma_shape *s, struct vma *own);
 
+/* Make one VMA of the two that meet at addr, if there are two and the rules allow it. */
+void vma_join_at(struct quire_mm *mm, u64 addr);
+
 /* Make a VMA found by rmap, and no longer.  Its anon_vma goes with it. */
 void vma_rmap_link(struct vma *v);
 void vma_rmap_unlink(struct vma *v);
