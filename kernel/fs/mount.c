@@ -88,13 +88,46 @@ static void mount_own(const char *path, struct fs *fs, struct dentry *root, cons
 		quire_host_log(QUIRE_LOG_ERR, "%s can't be mounted: error %d", path, -err);
 }
 
+/* The path of the n-th folder of --rw, kmalloc'ed; null: there aren't so many. */
+static char *rw_path(unsigned n)
+{
+	size_t len;
+	const char *name = config_get(CONFIG_RW, n, &len);
+	char *path = name ? quire_kmalloc(len + 1, GFP_KERNEL) : NULL;
+
+	if (!name)
+		return NULL;
+	REQUIRE(path);
+	memcpy(path, name, len);
+	path[len] = 0;
+	return path;
+}
+
+/* The n-th --rw folder's file system; path is kept. */
+static struct fs *rw_fs(unsigned n, const char *path, struct dentry **root, int *err)
+{
+	char *tag = quire_kmalloc(16, GFP_KERNEL); /* stays, for /proc/mounts */
+
+	REQUIRE(tag);
+	snprintf(tag, 16, "rw%u", n);
+	return layerfs_new(tag, strcmp(path, "/") ? path : "", true, root, err);
+}
+
 static void mount_root(void)
 {
 	struct dentry *root;
-	int err;
-	struct fs *fs = layerfs_new("root", "", false, &root, &err);
+	struct fs *fs = NULL;
 	struct mount *m;
+	char *path;
+	int err = 0;
 
+	for (unsigned n = 0; !fs && !err && (path = rw_path(n)); n++) {
+		if (!strcmp(path, "/"))
+			fs = rw_fs(n, path, &root, &err);
+		quire_kfree(path);
+	}
+	if (!fs && !err)
+		fs = layerfs_new("root", "", false, &root, &err);
 	if (!fs)
 		quire_host_panic("the host's file system can't be reached (9p, error %d)", -err);
 	m = mount_new(fs, root, "rw,noatime");
@@ -120,30 +153,29 @@ static void mount_dev(void)
 	mount_own("/dev/pts", fs, root, "rw,nosuid,noexec,relatime");
 }
 
-/* Mount the n-th folder of --rw, if there are so many. */
-static bool mount_rw(unsigned n)
+/* Mount the --rw folders whose paths are this long; the longest path's length. */
+static size_t mount_rw(size_t len)
 {
-	size_t len;
-	const char *name = config_get(CONFIG_RW, n, &len);
 	struct dentry *root;
-	char *path, *tag;
 	struct fs *fs;
+	size_t longest = 0;
+	char *path;
 	int err;
 
-	if (!name)
-		return false;
-	path = quire_kmalloc(len + 1, GFP_KERNEL);
-	tag = quire_kmalloc(16, GFP_KERNEL); /* both stay, for /proc/mounts */
-	REQUIRE(path && tag);
-	memcpy(path, name, len);
-	path[len] = 0;
-	snprintf(tag, 16, "rw%u", n);
-	fs = layerfs_new(tag, path, true, &root, &err);
-	if (fs)
-		err = mount_at(path, fs, root, "rw,noatime");
-	if (err)
-		quire_host_panic("the folder %s of --rw can't be mounted (error %d)", path, -err);
-	return true;
+	for (unsigned n = 0; (path = rw_path(n)); n++) {
+		longest = quire_max(longest, strlen(path));
+		if (strlen(path) != len || !strcmp(path, "/")) {
+			quire_kfree(path);
+			continue;
+		}
+		fs = rw_fs(n, path, &root, &err);
+		if (fs)
+			err = mount_at(path, fs, root, "rw,noatime");
+		if (err)
+			quire_host_panic("the folder %s of --rw can't be mounted (error %d)", path,
+					 -err);
+	}
+	return longest;
 }
 
 void vfs_init(void)
@@ -154,8 +186,9 @@ void vfs_init(void)
 	dcache_init();
 	inode_cache_init();
 	mount_root();
-	for (unsigned n = 0; mount_rw(n); n++)
-		;
+	/* Upper folders first, so that one inside another isn't covered. */
+	for (size_t len = 1, longest = mount_rw(0); len <= longest; len++)
+		mount_rw(len);
 	fs = procfs_new(&root);
 	mount_own("/proc", fs, root, "rw,nosuid,nodev,noexec,relatime");
 	fs = sysfs_new(&root);
