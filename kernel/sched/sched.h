@@ -85,7 +85,7 @@ struct task {
 	struct list hash;   /* by tid */
 	char comm[16];
 	u64 sig_blocked, sig_saved; /* masks; saved: to restore after sigsuspend, pselect... */
-	u64 sig_waiting; /* signals it waits for in sigtimedwait; guarded by siglock */
+	u64 sig_waiting;            /* signals it waits for in sigtimedwait; guarded by siglock */
 	bool restore_sigmask;
 	struct sigpending sig_pending; /* sent to this thread alone */
 	u32 sig_flag;                  /* TASK_SIGPENDING, TASK_WORK_*; atomic */

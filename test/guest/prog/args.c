@@ -23,6 +23,7 @@ int main(int argc, char **argv, char **envp)
 	}
 	for (; envp[n]; n++)
 		add(envp[n]);
-	printf("%d arguments of %zu bytes, %d variables, %016llx\n", argc - 1, bytes, n, (unsigned long long)h);
+	printf("%d arguments of %zu bytes, %d variables, %016llx\n", argc - 1, bytes, n,
+	       (unsigned long long)h);
 	return 0;
 }

@@ -21,12 +21,12 @@ static siginfo_t info;
 static sigjmp_buf back;
 static char *page;
 
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("line %d: not so: %s (errno %d)\n", __LINE__, #cond, errno);        \
-			exit(1);                                                                   \
-		}                                                                                  \
+#define CHECK(cond)                                                                         \
+	do {                                                                                \
+		if (!(cond)) {                                                              \
+			printf("line %d: not so: %s (errno %d)\n", __LINE__, #cond, errno); \
+			exit(1);                                                            \
+		}                                                                           \
 	} while (0)
 
 static int null_read(void)
@@ -133,7 +133,8 @@ static int bus(void)
 	on_signal(SIGBUS, jumper, 0);
 	if (!sigsetjmp(back, 1))
 		printf("%d\n", ((volatile char *)page)[2 * 4096 + 9]);
-	CHECK(caught == SIGBUS && info.si_code == BUS_ADRERR && info.si_addr == page + 2 * 4096 + 9);
+	CHECK(caught == SIGBUS && info.si_code == BUS_ADRERR &&
+	      info.si_addr == page + 2 * 4096 + 9);
 	unlink(name);
 	printf("caught BUS_ADRERR past the end of the file\n");
 	return 0;
@@ -159,7 +160,8 @@ static int efault(void)
 static int hog(void)
 {
 	for (size_t total = 0;; total += 1 << 20) {
-		char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *p =
+		    mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (p == MAP_FAILED)
 			return 3;
 		memset(p, 1, 1 << 20);
@@ -171,9 +173,15 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*fn)(void);
-	} all[] = {{"null", null_read}, {"constant", write_constant}, {"execute", execute_data},
-		   {"return", catch_and_return}, {"maperr", maperr}, {"altstack", altstack},
-		   {"bus", bus}, {"efault", efault}, {"hog", hog}};
+	} all[] = {{"null", null_read},
+		   {"constant", write_constant},
+		   {"execute", execute_data},
+		   {"return", catch_and_return},
+		   {"maperr", maperr},
+		   {"altstack", altstack},
+		   {"bus", bus},
+		   {"efault", efault},
+		   {"hog", hog}};
 	if (argc > 1 && !strcmp(argv[1], "recurse"))
 		return recurse(NULL, 0);
 	for (size_t i = 0; argc > 1 && i < sizeof(all) / sizeof(*all); i++)

@@ -4,6 +4,7 @@
 
 int main(int argc, char **argv)
 {
-	printf("hello from %s, %d argument%s\n", argc > 1 ? argv[1] : "nobody", argc, argc == 1 ? "" : "s");
+	printf("hello from %s, %d argument%s\n", argc > 1 ? argv[1] : "nobody", argc,
+	       argc == 1 ? "" : "s");
 	return 0;
 }
