@@ -147,7 +147,7 @@ struct cred *cred_copy(const struct cred *c);
 void cred_get(struct cred *c);
 void cred_install(struct cred *c); /* current's from now on; takes over the reference */
 
-/* ---- exec.c ------------------------------------------------------------------------ */
+/* ---- args.c, exec.c ------------------------------------------------------------------------ */
 
 /* The arguments of a program as one run of bytes, "a\0b\0": argv, then envp, then the
  * name it was run by; kept in page-sized pieces. */
@@ -164,6 +164,15 @@ struct argbuf {
 };
 int argbuf_add(struct argbuf *b, const char *bytes, size_t n);
 void argbuf_free(struct argbuf *b);
+/* Collect argv and envp of current: 0, -E2BIG, -EFAULT, -ENOMEM. */
+int argbuf_from_user(struct argbuf *b, u64 uargv, u64 uenvp);
+/* argv[0] goes; interp, arg (unless null) and path come in its place. */
+int argbuf_replace_first(struct argbuf *b, const char *interp, const char *arg, const char *path);
+/* Write all strings to user memory at at. */
+int argbuf_write(struct argbuf *b, u64 at);
+/* The pointers of count strings from the one at *at on (*pos: its place in the run), and
+ * a null, to *sp; all three move on. */
+int argbuf_write_pointers(u64 *sp, u64 count, u64 *at, struct argbuf *b, u64 *pos);
 /* Replace current's program.  f: opened for execution, consumed in any case.  name: as the
  * caller named it.  0: r is the new program's; -errno: nothing changed. */
 int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r);
