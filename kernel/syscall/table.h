@@ -22,7 +22,7 @@ Y(12, brk)
 Y(13, rt_sigaction)
 Y(14, rt_sigprocmask)
 Y(15, rt_sigreturn)
-Y(16, ioctl)
+Y(16, ioctl) /* of files, pipes, sockets and terminals */
 Y(17, pread64)
 Y(18, pwrite64)
 Y(19, readv)
@@ -47,7 +47,7 @@ Y(37, alarm)
 Y(38, setitimer)
 Y(39, getpid)
 Y(40, sendfile)
-Y(41, socket)
+Y(41, socket) /* AF_UNIX only */
 Y(42, connect)
 Y(43, accept)
 Y(44, sendto)
@@ -59,7 +59,7 @@ Y(49, bind)
 Y(50, listen)
 Y(51, getsockname)
 Y(52, getpeername)
-Y(53, socketpair)
+Y(53, socketpair) /* AF_UNIX only */
 Y(54, setsockopt)
 Y(55, getsockopt)
 Y(56, clone) /* namespaces (EPERM, or EINVAL to root), CLONE_PTRACE is ignored */
@@ -78,7 +78,7 @@ N(68, msgget, ENOSYS)
 N(69, msgsnd, ENOSYS)
 N(70, msgrcv, ENOSYS)
 N(71, msgctl, ENOSYS)
-Y(72, fcntl)
+Y(72, fcntl) /* no leases, no directory notification, no signals on readiness */
 Y(73, flock)
 Y(74, fsync)
 Y(75, fdatasync)
@@ -292,14 +292,14 @@ Y(282, signalfd)
 Y(283, timerfd_create)
 Y(284, eventfd)
 Y(285, fallocate) /* no collapsing or inserting of ranges (EOPNOTSUPP) */
-Y(286, timerfd_settime)
+Y(286, timerfd_settime) /* the wall clock is never set, so nothing is cancelled by that */
 Y(287, timerfd_gettime)
 Y(288, accept4)
 Y(289, signalfd4)
 Y(290, eventfd2)
 Y(291, epoll_create1)
 Y(292, dup3)
-Y(293, pipe2)
+Y(293, pipe2) /* no packet mode (O_DIRECT) */
 N(294, inotify_init1, ENOSYS)
 Y(295, preadv)
 Y(296, pwritev)
@@ -325,7 +325,7 @@ Y(315, sched_getattr)
 Y(316, renameat2) /* no RENAME_WHITEOUT; no RENAME_EXCHANGE in --rw folders (EINVAL) */
 Y(317, seccomp) /* EINVAL, as where seccomp is configured out */
 Y(318, getrandom)
-Y(319, memfd_create)
+Y(319, memfd_create) /* no huge pages */
 N(320, kexec_file_load, ENOSYS)
 N(321, bpf, EPERM)
 Y(322, execveat) /* as execve */
@@ -333,8 +333,8 @@ N(323, userfaultfd, ENOSYS)
 Y(324, membarrier)
 Y(325, mlock2)
 Y(326, copy_file_range)
-Y(327, preadv2)
-Y(328, pwritev2)
+Y(327, preadv2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
+Y(328, pwritev2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
 Y(329, pkey_mprotect) /* key -1 only */
 Y(330, pkey_alloc) /* no keys: as on a CPU without them */
 Y(331, pkey_free) /* no key is ever allocated */
