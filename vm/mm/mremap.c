@@ -183,9 +183,11 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	return err;
 }
 
-/* MREMAP_DONTUNMAP: the old region stays, empty. */
-static void leave_empty(struct move *m, struct vma *v)
+/* MREMAP_DONTUNMAP: the old region stays, empty and not locked. */
+static void leave_empty(struct move *m, struct vma *v, const struct move_plan *p)
 {
+	if (p->beside_itself)
+		return; /* unlock_joined() does it, when it is known what is one with what */
 	if (v->flags & VM_LOCKED) /* what moved has taken its share of the count along */
 		m->mm->locked_vm -= vma_pages(v) - (m->old_len >> QUIRE_PAGE_SHIFT);
 	vma_set_flags(v, v->flags & ~(VM_LOCKED | VM_LOCKONFAULT));
@@ -193,6 +195,28 @@ static void leave_empty(struct move *m, struct vma *v)
 		anon_vma_leave(v);
 		v->forked = 0;
 	}
+}
+
+/* The destination touches what stays of the source: they may be one VMA. */
+static void join_itself(struct move *m)
+{
+	vma_join_at(m->mm, m->to + m->new_len);
+	vma_join_at(m->mm, m->to);
+}
+
+/* The VMA that has the old range, and maybe the new one, is locked no more. */
+static void unlock_joined(struct move *m)
+{
+	struct vma *v = vma_find(&m->mm->index, m->from);
+
+	if (!(v->flags & VM_LOCKED))
+		return;
+	vma_write_lock(v);
+	/* The pages at the destination had been counted before they were there twice. */
+	m->mm->locked_vm += m->new_len >> QUIRE_PAGE_SHIFT;
+	m->mm->locked_vm -= vma_pages(v);
+	vma_set_flags(v, v->flags & ~(VM_LOCKED | VM_LOCKONFAULT));
+	vma_write_unlock(v);
 }
 
 static s64 move_vma(struct move *m, struct vma *v)
@@ -225,16 +249,16 @@ static s64 move_vma(struct move *m, struct vma *v)
 	vma_write_unlock(new);
 	mm_account(m->mm, flags, (s64)pages);
 	if (m->flags & MREMAP_DONTUNMAP)
-		leave_empty(m, v);
+		leave_empty(m, v, &p);
 	else if (flags & VM_LOCKED)
 		m->mm->locked_vm += pages;
 	vma_write_unlock(v);
 	unmap_commit(&p.unmap, &p.edit);
 	vma_edit_done(&p.edit);
-	if (p.beside_itself) {
-		vma_join_at(m->mm, m->to + m->new_len);
-		vma_join_at(m->mm, m->to);
-	}
+	if (p.beside_itself)
+		join_itself(m);
+	if ((m->flags & MREMAP_DONTUNMAP) && p.beside_itself)
+		unlock_joined(m);
 	if (flags & VM_LOCKED)
 		m->populate = m->new_len - quire_min(m->old_len, m->new_len);
 	return (s64)m->to;
