@@ -23,357 +23,12 @@
 #include "../arch/arch.h"
 #include "../lib/string.h"
 #include "../proc/proc.h"
-#include "rq.h"
-
-#define SLICE_NS 6000000
-#define WAKE_PREEMPT_NS 1000000 /* who has run this long gives way to a woken task */
-/* A task that wakes another sleeps soon itself, as a rule, so the woken one waits for it
- * that long before another CPU is bothered: that costs more under emulation. */
-#define PUSH_NS 200000
-#define TICK_NS 10000000 /* a lone task is interrupted this often, for accounting and RCU */
-#define LOAD_PERIOD_NS 5000000000UL
-
-struct rq {
-	u16 lock;
-	u32 nr; /* tasks in queue; read without the lock as a hint */
-	struct list queue;
-	struct task *idle;
-	struct task *prev; /* whom the last switch left */
-	bool prev_dead;    /* ... for good: its reference is dropped after the switch */
-	bool prev_moves;   /* ... for another CPU's queue: it may not run here any more */
-	u64 tick_at;       /* when the running task is to be looked at; ~0: idle */
-	bool rcu_idle;
-	struct sched_times times;
-	u64 idle_mark; /* since when it is idle; 0: it isn't */
-} __attribute__((aligned(64)));
+#include "runq.h"
 
 void switch_stacks(u64 *save, u64 rsp); /* arch/switch.S */
 
-static struct rq *rqs[QUIRE_MAX_CPUS];
-static u64 idle_cpus; /* atomic: CPUs whose idle task runs */
-static u64 loadavg[3], load_next;
-static u8 load_lock;
-
-static struct rq *this_rq(void)
-{
-	return this_cpu()->sched;
-}
-
-static void rq_lock(struct rq *rq)
-{
-	while (__atomic_exchange_n(&rq->lock, (u16)1, __ATOMIC_ACQUIRE))
-		cpu_relax();
-}
-
-/* For a second queue's lock: gives up after a while, so that no two CPUs wait for each
- * other. */
-static bool rq_try_lock(struct rq *rq)
-{
-	for (int i = 0; i < 100; i++) {
-		if (!__atomic_exchange_n(&rq->lock, (u16)1, __ATOMIC_ACQUIRE))
-			return true;
-		cpu_relax();
-	}
-	return false;
-}
-
-static void rq_unlock(struct rq *rq)
-{
-	__atomic_store_n(&rq->lock, (u16)0, __ATOMIC_RELEASE);
-}
-
-static s64 slice_of(const struct task *t)
-{
-	/* nice -20 .. 19: four times the slice .. a fifth of it */
-	return t->nice <= 0 ? SLICE_NS + -t->nice * (SLICE_NS * 3 / 20)
-			    : SLICE_NS - t->nice * (SLICE_NS / 24);
-}
-
-/* With some of its slice left a task goes to the front; else it waits its turn, and has
- * a new slice then.  So a task that sleeps a lot is served soon, but for no longer
- * than its slice. */
-static void enqueue(struct rq *rq, struct task *t)
-{
-	if (t->budget > SLICE_NS / 8) {
-		list_add(&rq->queue, &t->run);
-	} else {
-		t->budget = slice_of(t);
-		list_add_tail(&rq->queue, &t->run);
-	}
-	__atomic_store_n(&rq->nr, rq->nr + 1, __ATOMIC_RELAXED);
-}
-
-static void dequeue(struct rq *rq, struct task *t)
-{
-	list_del(&t->run);
-	__atomic_store_n(&rq->nr, rq->nr - 1, __ATOMIC_RELAXED);
-}
-
-static bool allowed(const struct task *t, unsigned cpu)
-{
-	return __atomic_load_n(&t->affinity, __ATOMIC_RELAXED) >> cpu & 1;
-}
-
-/* ---- time: slices, accounting, load ---------------------------------------------------- */
-
-/* Charge t for the time since it was last looked at. */
-static void account(struct rq *rq, struct task *t, u64 now, bool user)
-{
-	u64 spent = now - t->time_mark;
-
-	t->time_mark = now;
-	if (t->idle)
-		return;
-	if (user) {
-		t->utime += spent;
-		rq->times.user += spent;
-	} else {
-		t->stime += spent;
-		rq->times.system += spent;
-	}
-}
-
-void sched_program_timer(void)
-{
-	u64 timer = timer_next(this_cpu()->cpu), tick = this_rq()->tick_at;
-	lapic_timer_set(quire_min(timer, tick));
-}
-
-u32 sched_nr_running(void)
-{
-	u32 n = 0;
-
-	for (unsigned i = 0; i < ncpus; i++)
-		if (rqs[i])
-			n += __atomic_load_n(&rqs[i]->nr, __ATOMIC_RELAXED) +
-			     !(__atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) >> i & 1);
-	return n;
-}
-
-/* The averages over 1, 5 and 15 minutes, as Linux defines them: every 5 s,
- * load = load * e + running * (1 - e), in fixed point of 11 bits. */
-static void update_load(u64 now)
-{
-	static const u64 decay[3] = {1884, 2014, 2037};
-
-	if (now < load_next || __atomic_exchange_n(&load_lock, 1, __ATOMIC_ACQUIRE))
-		return;
-	u64 running = (u64)sched_nr_running() << 11;
-	for (int rounds = 0; now >= load_next && rounds < 1000; rounds++) {
-		for (int i = 0; i < 3; i++)
-			loadavg[i] = (loadavg[i] * decay[i] + running * (2048 - decay[i])) >> 11;
-		load_next += LOAD_PERIOD_NS;
-	}
-	if (now >= load_next)
-		load_next = now + LOAD_PERIOD_NS;
-	__atomic_store_n(&load_lock, 0, __ATOMIC_RELEASE);
-}
-
-void sched_loadavg(u64 out[3])
-{
-	update_load(time_ns());
-	memcpy(out, loadavg, sizeof(loadavg));
-}
-
-void sched_cpu_times(unsigned cpu, struct sched_times *out)
-{
-	if (cpu >= ncpus || !rqs[cpu]) {
-		*out = (struct sched_times){0};
-		return;
-	}
-	*out = rqs[cpu]->times;
-	u64 mark = __atomic_load_n(&rqs[cpu]->idle_mark, __ATOMIC_RELAXED), now = time_ns();
-	if (mark && now > mark)
-		out->idle += now - mark;
-}
-
-/* Let an idle CPU that may run something of this one's queue have a look at it. */
-static void wake_idle_cpu(struct rq *rq)
-{
-	u64 idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED), useful = 0;
-	struct task *t;
-
-	if (!idle)
-		return;
-	rq_lock(rq);
-	list_for_each (t, &rq->queue, run)
-		if ((useful = idle & __atomic_load_n(&t->affinity, __ATOMIC_RELAXED)))
-			break;
-	rq_unlock(rq);
-	if (useful)
-		smp_send_resched((unsigned)__builtin_ctzl(useful));
-}
-
-/* First half of the timer interrupt; the timers themselves run in soft context. */
-void sched_tick(bool user)
-{
-	struct rq *rq = this_rq();
-	struct task *t = current();
-	u64 now = time_ns();
-
-	if (now < rq->tick_at || t->idle)
-		return;
-	account(rq, t, now, user);
-	rq->tick_at = now + TICK_NS;
-	bool others = __atomic_load_n(&rq->nr, __ATOMIC_RELAXED);
-	if ((others && now >= t->slice_end) || !allowed(t, this_cpu()->cpu))
-		resched_set(RESCHED_WANTED);
-	else if (others)
-		rq->tick_at = quire_min(rq->tick_at, t->slice_end);
-	if (others)
-		wake_idle_cpu(rq);
-	/* nothing held, nothing read: with depth 0 the interrupted code is quiescent */
-	if (!this_cpu()->preempt)
-		quire_rcu_quiescent();
-	update_load(now);
-}
-
-/* ---- choosing ---------------------------------------------------------------------------- */
-
-static struct task *first_allowed(struct rq *rq, unsigned cpu)
-{
-	struct task *t;
-
-	list_for_each (t, &rq->queue, run)
-		if (allowed(t, cpu))
-			return t;
-	return NULL;
-}
-
-/* Take a task that may run here from another queue.  The own queue's lock is held, so
- * the others' are only tried. */
-static struct task *steal(unsigned cpu)
-{
-	for (unsigned i = 1; i < ncpus; i++) {
-		struct rq *other = rqs[(cpu + i) % ncpus];
-		if (!other || !__atomic_load_n(&other->nr, __ATOMIC_RELAXED))
-			continue;
-		if (!rq_try_lock(other))
-			continue;
-		struct task *t = first_allowed(other, cpu);
-		if (t) {
-			dequeue(other, t);
-			__atomic_store_n(&t->cpu, cpu, __ATOMIC_RELEASE);
-		}
-		rq_unlock(other);
-		if (t)
-			return t;
-	}
-	return NULL;
-}
-
-/* May a task woken by the running one wait for it here? */
-static bool waits_here(const struct task *t)
-{
-	return !this_arch()->in_soft && !current()->idle && !this_rq()->nr &&
-	       allowed(t, this_cpu()->cpu);
-}
-
-/* The CPU for a task that becomes runnable: where it was if that is idle, another idle
- * one, or where it was. */
-static unsigned place(const struct task *t, unsigned home)
-{
-	u64 mask = __atomic_load_n(&t->affinity, __ATOMIC_RELAXED) & ((1UL << ncpus) - 1);
-	u64 idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) & mask;
-
-	if (idle >> home & 1)
-		return home;
-	if (idle)
-		return (unsigned)__builtin_ctzl(idle);
-	if (mask >> home & 1 || !mask)
-		return home;
-	return (unsigned)__builtin_ctzl(mask);
-}
-
-/* Somebody waits on this CPU now: preempt, or at least end the running slice in time. */
-static void notice_waiting(struct rq *rq, struct task *t)
-{
-	struct task *cur = current();
-
-	if (cur->idle) {
-		resched_set(RESCHED_WANTED);
-		return;
-	}
-	u64 now = time_ns(), look = cur->slice_end;
-	if (t->budget > SLICE_NS / 8 && list_first(&rq->queue, struct task, run) == t &&
-	    (this_arch()->in_soft || now - cur->time_mark > WAKE_PREEMPT_NS)) {
-		resched_set(RESCHED_WANTED);
-		return;
-	}
-	if (__atomic_load_n(&idle_cpus, __ATOMIC_RELAXED))
-		look = quire_min(look, now + PUSH_NS);
-	if (rq->tick_at > look) {
-		rq->tick_at = look;
-		sched_program_timer();
-	}
-}
-
-/* t (on_rq is set, cpu is target, on no list) goes into target's queue.  Interrupts off. */
-static void add_to(unsigned target, struct task *t)
-{
-	struct rq *rq = rqs[target];
-	bool own = target == this_cpu()->cpu;
-
-	rq_lock(rq);
-	enqueue(rq, t);
-	bool was_idle = __atomic_load_n(&idle_cpus, __ATOMIC_RELAXED) >> target & 1;
-	if (own)
-		notice_waiting(rq, t);
-	rq_unlock(rq);
-	if (!own && was_idle)
-		smp_send_resched(target);
-}
-
-bool wake_task(struct task *t, u32 state_mask)
-{
-	unsigned long irq = quire_host_irq_save();
-	struct rq *rq;
-	unsigned cpu;
-	bool woken = false;
-
-	for (;;) {
-		cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE);
-		rq = rqs[cpu];
-		rq_lock(rq);
-		if (__atomic_load_n(&t->cpu, __ATOMIC_RELAXED) == cpu)
-			break;
-		rq_unlock(rq);
-	}
-	if (!(state_mask >> __atomic_load_n(&t->state, __ATOMIC_SEQ_CST) & 1)) {
-		rq_unlock(rq);
-	} else {
-		woken = true;
-		__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
-		if (t->on_rq) {
-			rq_unlock(rq);
-		} else {
-			unsigned target = waits_here(t) ? this_cpu()->cpu : place(t, cpu);
-			t->on_rq = 1;
-			__atomic_store_n(&t->cpu, target, __ATOMIC_RELEASE);
-			rq_unlock(rq);
-			add_to(target, t);
-		}
-	}
-	bool resched = this_cpu()->resched;
-	quire_host_irq_restore(irq);
-	/* an interrupt's end, or the lock that is held, does it otherwise */
-	if (resched && !this_cpu()->preempt)
-		preempt_schedule();
-	return woken;
-}
-
-void task_start(struct task *t)
-{
-	unsigned long irq = quire_host_irq_save();
-	unsigned target = place(t, this_cpu()->cpu);
-
-	t->slice_end = 0;
-	t->on_rq = 1;
-	__atomic_store_n(&t->cpu, target, __ATOMIC_RELEASE);
-	__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
-	add_to(target, t);
-	quire_host_irq_restore(irq);
-}
+struct rq *rqs[QUIRE_MAX_CPUS];
+u64 sched_idle_cpus;
 
 /* ---- switching ---------------------------------------------------------------------------- */
 
@@ -407,12 +62,12 @@ static void finish_switch(void)
 	prev->on_cpu = 0;
 	rq->prev_dead = rq->prev_moves = false;
 	if (moves) {
-		target = place(prev, p->cpu);
+		target = rq_place(prev, p->cpu);
 		__atomic_store_n(&prev->cpu, target, __ATOMIC_RELEASE);
 	}
 	rq_unlock(rq);
 	if (moves)
-		add_to(target, prev);
+		rq_add(target, prev);
 	p->preempt--;
 	if (dead)
 		task_put(prev);
@@ -431,10 +86,10 @@ static void set_idle(struct rq *rq, bool idle, u64 now)
 	u64 bit = 1UL << this_cpu()->cpu;
 
 	if (idle) {
-		__atomic_or_fetch(&idle_cpus, bit, __ATOMIC_SEQ_CST);
+		__atomic_or_fetch(&sched_idle_cpus, bit, __ATOMIC_SEQ_CST);
 		rq->idle_mark = now;
 	} else {
-		__atomic_and_fetch(&idle_cpus, ~bit, __ATOMIC_SEQ_CST);
+		__atomic_and_fetch(&sched_idle_cpus, ~bit, __ATOMIC_SEQ_CST);
 		rq->times.idle += now - rq->idle_mark;
 		rq->idle_mark = 0;
 	}
@@ -446,7 +101,7 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 	u64 now = time_ns();
 
 	/* what wasn't seen by a tick counts as the user's, unless it never runs there */
-	account(rq, prev, now, !prev->kernel_thread);
+	rq_account(rq, prev, now, !prev->kernel_thread);
 	next->time_mark = now;
 	next->slice_end = now + (u64)quire_max(next->budget, 0);
 	if (next->idle)
@@ -506,13 +161,13 @@ static void schedule_locked(bool preempted)
 	rq_lock(rq);
 	resched_clear(RESCHED_WANTED);
 	/* prev's state may have changed to running meanwhile, which leave() sees */
-	next = first_allowed(rq, p->cpu);
+	next = rq_first_allowed(rq, p->cpu);
 	if (next)
 		dequeue(rq, next);
 	else if (prev->idle || !stays)
-		next = steal(p->cpu);
+		next = rq_steal(p->cpu);
 	leave(rq, prev, preempted);
-	if (!next && (next = first_allowed(rq, p->cpu))) /* prev itself */
+	if (!next && (next = rq_first_allowed(rq, p->cpu))) /* prev itself */
 		dequeue(rq, next);
 	if (!next)
 		next = rq->idle;
@@ -612,36 +267,6 @@ void sched_kick(struct task *t)
 		smp_send_resched(cpu);
 }
 
-void sched_set_affinity(struct task *t, u64 mask)
-{
-	__atomic_store_n(&t->affinity, mask, __ATOMIC_RELEASE);
-	if (t == current()) {
-		quire_host_preempt_disable();
-		if (!allowed(t, this_cpu()->cpu))
-			resched_set(RESCHED_WANTED);
-		quire_host_preempt_enable();
-		return;
-	}
-	unsigned long irq = quire_host_irq_save();
-	unsigned cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE), target = cpu;
-	struct rq *rq = rqs[cpu];
-
-	rq_lock(rq);
-	/* waiting in a queue it may not be in: move it; running: its CPU will see */
-	bool moves =
-	    t->cpu == cpu && t->on_rq && !t->on_cpu && !list_empty(&t->run) && !allowed(t, cpu);
-	if (moves) {
-		dequeue(rq, t);
-		target = place(t, cpu);
-		__atomic_store_n(&t->cpu, target, __ATOMIC_RELEASE);
-	}
-	rq_unlock(rq);
-	if (moves)
-		add_to(target, t);
-	quire_host_irq_restore(irq);
-	sched_kick(t);
-}
-
 /* ---- idling -------------------------------------------------------------------------------- */
 
 void sched_irq_enter(void)
@@ -704,7 +329,7 @@ static void init_rq(struct task *idle)
 	p->current = idle;
 	p->sched = rq;
 	timer_init_cpu(p->cpu);
-	__atomic_or_fetch(&idle_cpus, 1UL << p->cpu, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&sched_idle_cpus, 1UL << p->cpu, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&rqs[p->cpu], rq, __ATOMIC_RELEASE);
 }
 
@@ -712,7 +337,7 @@ void sched_init(void)
 {
 	extern char boot_stack_top[];
 
-	load_next = time_ns() + LOAD_PERIOD_NS;
+	sched_load_init(time_ns());
 	init_rq(task_alloc_idle((u64)boot_stack_top));
 }
 
