@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System V shared memory: shmget, shmat, shmdt, shmctl.
+ *
+ * A segment is a file that lives in memory; each attach maps it through an open
+ * file of its own, whose end is the detach.  A fork therefore doesn't raise the
+ * count of attaches that shmctl shows, as the child's mapping shares the file.
+ *
+ * Locking: shm_lock (mutex, RANK_HOST_IO + 2: a detach comes with mmap_lock held) guards
+ * the list of segments and what they hold.  Huge pages are refused.
+ */
+#include <quire/string.h>
+
+#include "../lib/print.h"
+#include "../lib/string.h"
+#include "../syscall/syscall.h"
+#include "io.h"
+
+#define IPC_CREAT 01000u
+#define IPC_EXCL 02000u
+#define SHM_HUGETLB 04000u
+#define SHM_RDONLY 010000u
+#define SHM_RND 020000u
+#define SHM_REMAP 040000u
+#define SHM_EXEC 0100000u
+#define SHM_DEST 01000u
+#define SHM_LOCKED 02000u
+enum { IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO, SHM_LOCK = 11, SHM_UNLOCK, SHM_STAT, SHM_INFO };
+#define SHM_STAT_ANY 15
+#define SHM_SEGMENTS 4096u
+#define CAP_IPC_OWNER 15
+#define CAP_SYS_ADMIN 21
+#define NSEC 1000000000UL
+
+struct ipc_perm_k {
+	u32 key, uid, gid, cuid, cgid, mode;
+	u16 seq, pad;
+	u32 pad2;
+	u64 unused[2];
+};
+struct shmid_ds_k {
+	struct ipc_perm_k perm;
+	u64 segsz;
+	s64 atime, dtime, ctime;
+	s32 cpid, lpid;
+	u64 nattch, unused[2];
+};
+_Static_assert(sizeof(struct shmid_ds_k) == 112, "struct shmid_ds");
+
+struct shm {
+	struct list node;
+	s32 id;
+	bool gone; /* removed; goes with the last attach */
+	struct inode *inode;
+	struct shmid_ds_k ds;
+};
+
+static struct mutex shm_lock = MUTEX_INIT(RANK_HOST_IO + 2);
+static struct list segments = LIST_INIT(segments);
+static u32 nsegments, next_id;
+static struct fs *shm_fs;
+
+static s64 now(void)
+{
+	return (s64)((time_ns() + wall_offset_ns) / NSEC);
+}
+
+static struct shm *find_locked(s32 id)
+{
+	struct shm *s;
+	list_for_each (s, &segments, node)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
+/* need: 4 read, 2 write. */
+static bool allowed(const struct shm *s, unsigned need)
+{
+	const struct cred *c = current()->cred;
+	unsigned mode = s->ds.perm.mode;
+	if (capable(CAP_IPC_OWNER))
+		return true;
+	if (c->euid == s->ds.perm.uid || c->euid == s->ds.perm.cuid)
+		mode >>= 6;
+	else if (c->egid == s->ds.perm.gid || in_group(c, s->ds.perm.gid) ||
+		 in_group(c, s->ds.perm.cgid))
+		mode >>= 3;
+	return (mode & need) == need;
+}
+
+static bool owns(const struct shm *s)
+{
+	const struct cred *c = current()->cred;
+	return c->euid == s->ds.perm.uid || c->euid == s->ds.perm.cuid || capable(CAP_SYS_ADMIN);
+}
+
+/* Out of the list; the caller frees what is returned once the lock is dropped. */
+static struct shm *unlink_locked(struct shm *s)
+{
+	list_del(&s->node);
+	nsegments--;
+	return s;
+}
+
+static void segment_free(struct shm *s)
+{
+	if (!s)
+		return;
+	inode_put(s->inode);
+	quire_kfree(s);
+}
+
+/* ---- making segments -------------------------------------------------------------------- */
+
+static struct shm *segment_new(u32 key, u64 size, u32 mode)
+{
+	struct dentry *root;
+	const struct cred *c = current()->cred;
+	static struct mutex fs_lock = MUTEX_INIT(RANK_HOST_OUTER + 1);
+	mutex_lock(&fs_lock);
+	if (!shm_fs)
+		shm_fs = memfs_new("tmpfs", &root);
+	mutex_unlock(&fs_lock);
+	struct shm *s = quire_kmalloc(sizeof(*s), GFP_KERNEL | GFP_ZERO);
+	if (s && shm_fs)
+		s->inode = memfs_inode(shm_fs, S_IFREG | (mode & 0777));
+	if (!s || !s->inode) {
+		quire_kfree(s);
+		return NULL;
+	}
+	s->inode->nlink = 0;
+	struct attr a = {.mask = ATTR_SIZE, .size = size};
+	mutex_lock(&s->inode->lock);
+	int r = s->inode->ops->setattr(s->inode, &a);
+	mutex_unlock(&s->inode->lock);
+	if (r) {
+		segment_free(s);
+		return NULL;
+	}
+	s->ds.perm = (struct ipc_perm_k){.key = key,
+					 .uid = c->euid,
+					 .gid = c->egid,
+					 .cuid = c->euid,
+					 .cgid = c->egid,
+					 .mode = mode & 0777};
+	s->ds.segsz = size;
+	s->ds.ctime = now();
+	s->ds.cpid = (s32)current()->process->tgid;
+	return s;
+}
+
+static struct shm *by_key_locked(u32 key)
+{
+	struct shm *s;
+	list_for_each (s, &segments, node)
+		if (key && s->ds.perm.key == key && !s->gone)
+			return s;
+	return NULL;
+}
+
+/* The id of the segment with that key, or -errno; -ENOENT: it has to be made. */
+static s32 existing_locked(u32 key, u64 size, u32 flags)
+{
+	struct shm *s = by_key_locked(key);
+	if (!s)
+		return -ENOENT;
+	if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL))
+		return -EEXIST;
+	if (size > s->ds.segsz)
+		return -EINVAL;
+	return allowed(s, (flags >> 6 | flags >> 3 | flags) & 6) ? s->id : -EACCES;
+}
+
+SYSCALL3(shmget, u32, key, u64, size, u32, flags)
+{
+	if (flags & SHM_HUGETLB)
+		return -EINVAL;
+	mutex_lock(&shm_lock);
+	s32 id = existing_locked(key, size, flags);
+	mutex_unlock(&shm_lock);
+	if (id != -ENOENT || (key && !(flags & IPC_CREAT)))
+		return id;
+	if (!size || size > 1UL << 46)
+		return -EINVAL;
+	struct shm *s = segment_new(key, size, flags);
+	if (!s)
+		return -ENOMEM;
+	mutex_lock(&shm_lock);
+	id = existing_locked(key, size, flags); /* another may have made it meanwhile */
+	if (id == -ENOENT && nsegments >= SHM_SEGMENTS)
+		id = -ENOSPC;
+	if (id == -ENOENT) {
+		do
+			id = (s32)(next_id++ & 0x7fffffff);
+		while (find_locked(id));
+		s->id = id;
+		list_add_tail(&segments, &s->node);
+		nsegments++;
+		s = NULL;
+	}
+	mutex_unlock(&shm_lock);
+	segment_free(s);
+	return id;
+}
+
+/* ---- attaching -------------------------------------------------------------------------- */
+
+static struct file_ops shm_ops; /* cached_file_ops with a release; set at the first attach */
+
+static void shm_release(struct file *f)
+{
+	struct shm *s = f->private, *done = NULL;
+	mutex_lock(&shm_lock);
+	s->ds.nattch--;
+	s->ds.dtime = now();
+	s->ds.lpid = (s32)current()->process->tgid;
+	if (s->gone && !s->ds.nattch)
+		done = unlink_locked(s);
+	mutex_unlock(&shm_lock);
+	segment_free(done);
+}
+
+/* An open file of the segment, counted as an attach. */
+static struct file *attach_file(s32 id, u32 flags, u64 *size, int *err)
+{
+	char label[32];
+	*err = -EINVAL;
+	mutex_lock(&shm_lock);
+	struct shm *s = id >= 0 ? find_locked(id) : NULL;
+	if (s && !allowed(s, flags & SHM_RDONLY ? 4 : 6)) {
+		*err = -EACCES;
+		s = NULL;
+	}
+	if (s) {
+		s->ds.nattch++; /* keeps it */
+		*size = s->ds.segsz;
+	}
+	mutex_unlock(&shm_lock);
+	if (!s)
+		return NULL;
+	snprintf(label, sizeof(label), "/SYSV%08x (deleted)", s->ds.perm.key);
+	inode_get(s->inode);
+	struct file *f =
+	    file_anon(label, s->inode, &shm_ops, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
+	if (f) {
+		f->private = s;
+		return f;
+	}
+	*err = -ENOMEM;
+	inode_put(s->inode);
+	struct file none = {.private = s};
+	shm_release(&none);
+	return NULL;
+}
+
+SYSCALL3(shmat, s32, id, u64, addr, u32, flags)
+{
+	u64 size, map = MAP_SHARED, prot = PROT_READ;
+	int err;
+	if (addr & ~QUIRE_PAGE_MASK) {
+		if (!(flags & SHM_RND))
+			return -EINVAL;
+		addr &= QUIRE_PAGE_MASK;
+	}
+	if (addr)
+		map |= flags & SHM_REMAP ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+	else if (flags & SHM_REMAP)
+		return -EINVAL;
+	if (!(flags & SHM_RDONLY))
+		prot |= PROT_WRITE;
+	if (flags & SHM_EXEC)
+		prot |= PROT_EXEC;
+	mutex_lock(&shm_lock);
+	if (!shm_ops.release) {
+		shm_ops = cached_file_ops;
+		shm_ops.release = shm_release;
+	}
+	mutex_unlock(&shm_lock);
+	struct file *f = attach_file(id, flags, &size, &err);
+	if (!f)
+		return err;
+	u64 may = VM_MAYREAD | VM_MAYEXEC | (flags & SHM_RDONLY ? 0 : VM_MAYWRITE);
+	s64 r = quire_mmap(current()->uspace->mm, addr, size, prot, map, &f->vm, 0, may);
+	if (r > 0) {
+		struct shm *s = f->private;
+		mutex_lock(&shm_lock);
+		s->ds.atime = now();
+		s->ds.lpid = (s32)current()->process->tgid;
+		mutex_unlock(&shm_lock);
+	}
+	file_put(f);
+	return r == -EEXIST ? -EINVAL : r;
+}
+
+SYSCALL1(shmdt, u64, addr)
+{
+	struct quire_mm *mm = current()->uspace->mm;
+	struct quire_vma_info v;
+	u64 at = addr, end = 0;
+	struct file *seg = NULL;
+	long r = -EINVAL;
+	if (addr & ~QUIRE_PAGE_MASK)
+		return -EINVAL;
+	while ((!seg || at < end) && quire_mm_vma_at(mm, at, &v)) {
+		struct file *f = (struct file *)v.file;
+		bool mine =
+		    f && f->ops == &shm_ops && (seg ? f == seg : v.start == addr && !v.pgoff);
+		if (mine && !seg) {
+			seg = f;
+			file_get(seg);
+			end = addr +
+			      quire_round_up(((struct shm *)f->private)->ds.segsz, QUIRE_PAGE_SIZE);
+		}
+		if (f)
+			file_put(f);
+		if (!seg)
+			break;
+		if (mine && v.start < end)
+			r = quire_munmap(mm, v.start, quire_min(v.end, end) - v.start);
+		at = v.end;
+	}
+	if (seg)
+		file_put(seg);
+	return r;
+}
+
+/* ---- shmctl ----------------------------------------------------------------------------- */
+
+/* Limits (IPC_INFO) and use (SHM_INFO); the result is the highest index in use. */
+static long show_info(int cmd, u64 ubuf)
+{
+	u64 out[14] = {0}; /* as struct shminfo64, struct shm_info */
+	u64 pages = 0;
+	struct shm *s;
+	mutex_lock(&shm_lock);
+	u32 n = nsegments;
+	list_for_each (s, &segments, node)
+		pages += quire_round_up(s->ds.segsz, QUIRE_PAGE_SIZE) / QUIRE_PAGE_SIZE;
+	mutex_unlock(&shm_lock);
+	size_t size;
+	if (cmd == IPC_INFO) {
+		out[0] = ~0UL - (1UL << 24);
+		out[1] = 1;
+		out[2] = out[3] = SHM_SEGMENTS;
+		out[4] = ~0UL - (1UL << 24);
+		size = 9 * sizeof(u64);
+	} else {
+		out[0] = n;
+		out[1] = out[2] = pages;
+		size = 6 * sizeof(u64);
+	}
+	return copy_to_user(ubuf, out, size) ? -EFAULT : n ? (long)n - 1 : 0;
+}
+
+/* The index-th segment, for SHM_STAT. */
+static struct shm *nth_locked(s32 index)
+{
+	struct shm *s;
+	list_for_each (s, &segments, node)
+		if (index-- == 0)
+			return s;
+	return NULL;
+}
+
+SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
+{
+	struct shmid_ds_k ds;
+	struct shm *done = NULL;
+	bool by_index = cmd == SHM_STAT || cmd == SHM_STAT_ANY, give = false;
+	long r = -EINVAL;
+	if (cmd == IPC_INFO || cmd == SHM_INFO)
+		return show_info(cmd, ubuf);
+	if (cmd == IPC_SET && copy_from_user(&ds, ubuf, sizeof(ds)))
+		return -EFAULT;
+	mutex_lock(&shm_lock);
+	struct shm *s = id < 0 ? NULL : by_index ? nth_locked(id) : find_locked(id);
+	switch (s ? cmd : -1) {
+	case IPC_STAT:
+	case SHM_STAT:
+	case SHM_STAT_ANY:
+		r = cmd == SHM_STAT_ANY || allowed(s, 4) ? (by_index ? s->id : 0) : -EACCES;
+		ds = s->ds;
+		give = r >= 0;
+		break;
+	case IPC_SET:
+		r = owns(s) ? 0 : -EPERM;
+		if (!r) {
+			s->ds.perm.uid = ds.perm.uid;
+			s->ds.perm.gid = ds.perm.gid;
+			s->ds.perm.mode = (s->ds.perm.mode & ~0777u) | (ds.perm.mode & 0777);
+			s->ds.ctime = now();
+		}
+		break;
+	case IPC_RMID:
+		r = owns(s) ? 0 : -EPERM;
+		if (r)
+			break;
+		s->gone = true;
+		s->ds.perm.mode |= SHM_DEST;
+		s->ds.perm.key = 0;
+		if (!s->ds.nattch)
+			done = unlink_locked(s);
+		break;
+	case SHM_LOCK:
+	case SHM_UNLOCK:
+		/* There is no swap: segments stay in memory anyway. */
+		r = owns(s) ? 0 : -EPERM;
+		if (!r && cmd == SHM_LOCK)
+			s->ds.perm.mode |= SHM_LOCKED;
+		else if (!r)
+			s->ds.perm.mode &= ~SHM_LOCKED;
+		break;
+	}
+	mutex_unlock(&shm_lock);
+	segment_free(done);
+	if (give && copy_to_user(ubuf, &ds, sizeof(ds)))
+		r = -EFAULT;
+	return r;
+}
