@@ -53,7 +53,9 @@ struct proc_entry {
 	int (*follow)(struct proc_ctx *c, struct path *out);
 	const struct proc_entry *dir;   /* directories: the table, may be empty */
 	const struct proc_names *names; /* and the names that come and go; or null */
-	bool guarded;                   /* only who may trace the process may open (or follow) it */
+	/* Called on each new inode of the entry: what the table can't say; or null. */
+	void (*fill)(const struct proc_node *n, struct inode *i);
+	bool guarded; /* only who may trace the process may open (or follow) it */
 };
 
 struct proc_node { /* inode->private: one entry for one process, thread, number */
