@@ -37,7 +37,7 @@ static int tables_prepare(struct quire_mm *mm, u64 from, u64 len, u64 to)
 		pt_find(&c, mm, from);
 		step = quire_round_down(from, pt_span(c.level > 1 ? c.level : 2)) +
 		       pt_span(c.level > 1 ? c.level : 2) - from;
-		if (c.level == 1 && c.table->pt_used) {
+		if (c.level == 1 && __atomic_load_n(&c.table->pt_used, __ATOMIC_RELAXED)) {
 			/* One source table reaches into two at the destination. */
 			u64 last = to + quire_min(step, end - from) - 1;
 
@@ -93,7 +93,7 @@ static void move_entries(struct vma *src, struct vma *dst, u64 from, u64 len, u6
 		u64 step;
 
 		pt_find(&s, src->mm, from);
-		if (s.level > 1 || !s.table->pt_used) {
+		if (s.level > 1 || !__atomic_load_n(&s.table->pt_used, __ATOMIC_RELAXED)) {
 			u64 span = pt_span(s.level > 1 ? s.level : 2);
 
 			step = quire_round_down(from, span) + span - from;
