@@ -16,7 +16,6 @@
 #include <quire/errno.h>
 
 #include "../cache/cache.h"
-#include "../phys/phys.h"
 #include "../reclaim/lru.h"
 #include "../rmap/rmap.h"
 #include "mm.h"
@@ -232,60 +231,6 @@ static int advise_populate(struct quire_mm *mm, u64 start, u64 end, bool write)
 	return 0;
 }
 
-/* ---- memory failure, on purpose ------------------------------------------------------- */
-
-/* Retire the frame at addr; its owner meets SIGBUS there. */
-static int poison_page(struct quire_mm *mm, u64 addr)
-{
-	struct pt_cursor c;
-	struct tlb_gather g;
-	struct vma *v;
-	int err = -EBUSY;
-
-	read_lock(&mm->mmap_lock);
-	v = vma_find(&mm->index, addr);
-	if (!v || v->start > addr) {
-		read_unlock(&mm->mmap_lock);
-		return -ENOMEM;
-	}
-	gather_init(&g, mm, false);
-	pt_find(&c, mm, addr);
-	if (c.level == 1) {
-		pt_lock(&c);
-		struct pte e = pt_get(&c);
-		/* A page of a file may be mapped by others, who'd have to be told. */
-		if (pte_present(e) && !(e.v & PTE_SPECIAL) &&
-		    page_test(pfn_page(pte_pfn(e)), PG_ANON)) {
-			struct page *p = pfn_page(pte_pfn(e));
-
-			(void)page_retire(p);
-			pt_set(&c, pte_make_kind(PTE_KIND_POISON, pte_pfn(e).n));
-			rmap_remove(p, v);
-			gather_range(&g, addr, addr + QUIRE_PAGE_SIZE);
-			gather_page(&g, p);
-			err = 0;
-		}
-		pt_unlock(&c);
-	}
-	gather_flush(&g);
-	read_unlock(&mm->mmap_lock);
-	return err;
-}
-
-static int advise_poison(struct quire_mm *mm, u64 start, u64 end)
-{
-	int err = 0;
-
-	if (!mm->limits.admin)
-		return -EPERM;
-	for (; !err && start < end; start += QUIRE_PAGE_SIZE) {
-		err = populate_range(mm, start, start + QUIRE_PAGE_SIZE, true);
-		if (!err)
-			err = poison_page(mm, start);
-	}
-	return err;
-}
-
 /* ---- the call ------------------------------------------------------------------------ */
 
 static bool known(int advice)
@@ -310,6 +255,7 @@ static bool known(int advice)
 	case MADV_POPULATE_READ:
 	case MADV_POPULATE_WRITE:
 	case MADV_HWPOISON:
+	case MADV_SOFT_OFFLINE:
 		return true;
 	default:
 		return false;
@@ -395,8 +341,8 @@ s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice)
 		return 0;
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		return advise_populate(mm, addr, end, advice == MADV_POPULATE_WRITE);
-	if (advice == MADV_HWPOISON)
-		return advise_poison(mm, addr, end);
+	if (advice == MADV_HWPOISON || advice == MADV_SOFT_OFFLINE)
+		return mm_retire_frames(mm, addr, end, advice == MADV_SOFT_OFFLINE);
 	if (reads_only(advice)) {
 		read_lock(&mm->mmap_lock);
 		err = advise_range(mm, addr, end, advice);

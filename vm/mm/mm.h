@@ -120,6 +120,10 @@ void unmap_mapping_range(struct quire_mapping *m, u64 first, u64 last, bool even
  */
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write);
 
+/* poison.c: retire the frames of anonymous pages; soft: give the pages others first.
+ * 0, -EPERM, -EBUSY, or an error of populating. */
+int mm_retire_frames(struct quire_mm *mm, u64 start, u64 end, bool soft);
+
 /* fork.c: copy src's page-table entries to dst, a VMA of the child. */
 int copy_page_range(struct vma *dst, struct vma *src);
 
