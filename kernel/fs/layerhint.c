@@ -23,6 +23,7 @@ struct hint {
 	u32 cap;
 	int at;     /* behind the name that was looked up last */
 	u32 window; /* how many to fetch next time */
+	u32 misses; /* look-ups in another order, since the last in order */
 	u8 entries[];
 };
 
@@ -120,6 +121,7 @@ unsigned hint_next(struct node *n, const char *name, size_t len, char (*names)[N
 	at = h->at;
 	if (find_from(h, &at, 4 + h->window, name, len)) {
 		h->window = quire_min(h->window * 2 + 2, max);
+		h->misses = 0;
 		h->at = at;
 		while (got < h->window && layer_next_entry(h->entries, (int)h->len, &at, &e)) {
 			if (e.name[0] == '.' && (e.len == 1 || (e.len == 2 && e.name[1] == '.')))
@@ -129,12 +131,29 @@ unsigned hint_next(struct node *n, const char *name, size_t len, char (*names)[N
 			got++;
 		}
 	} else {
-		/* Not in order: remember the place, and wait for a second look-up there. */
+		/* Not in order: remember the place, and wait for a second look-up there.  Who
+		 * goes on like that doesn't follow the listing: look less often. */
 		at = 0;
 		h->window = 0;
-		if (find_from(h, &at, ~0u, name, len))
+		if (!(h->misses & (h->misses + 1)) && find_from(h, &at, ~0u, name, len))
 			h->at = at;
+		h->misses++;
 	}
 	give(n, h);
 	return got;
+}
+
+void vfs_drop_hints(void)
+{
+	for (unsigned k = 0; k < HINTS; k++) {
+		struct hint *h = NULL;
+		spin_lock(&hint_lock);
+		if (owners[k]) {
+			h = owners[k]->hint;
+			owners[k]->hint = NULL;
+			owners[k] = NULL;
+		}
+		spin_unlock(&hint_lock);
+		quire_kfree(h);
+	}
 }

@@ -359,12 +359,15 @@ void locks_close(struct file *f, void *owner);
 /* Write dirty pages of --rw folders to the host.  Sleeps. */
 int vfs_sync_all(void);
 
+/* Free what is kept of recent directory listings (layerhint.c). */
+void vfs_drop_hints(void);
+
 /* mount.c */
 int mount_at(const char *path, struct fs *fs, struct dentry *root, const char *options);
 void vfs_init(void); /* mounts the root over 9p, /proc, /sys, /dev, /dev/shm and the --rw folders */
 extern struct list mounts; /* struct mount.all */
 
-/* memfs.c: files that live in memory alone */
+/* layerfs.c: files that live in memory alone */
 struct fs *memfs_new(const char *type, struct dentry **root);
 struct inode *memfs_inode(struct fs *fs, u32 mode);
 /* generic page-cache file operations: what regular files of every fs use */

@@ -457,6 +457,7 @@ static void settle(void)
 static bool leak_check(void)
 {
 	settle();
+	vfs_drop_hints();
 	u64 now = frames_in_use();
 	quire_check_all();
 	if (now <= frames_before)
