@@ -51,6 +51,7 @@ static void release_tag(struct p9_client *c, unsigned tag)
 static void start_message(struct request *r, struct p9_client *c, u8 type, u16 tag)
 {
 	r->v.complete = NULL;
+	r->more = false;
 	r->client = c;
 	r->tag = tag;
 	r->expect = (u8)(type + 1);
@@ -163,7 +164,7 @@ int p9_send(struct request *r, u32 head, const struct vbuf *more, unsigned n, bo
 			bufs[at++] = more[i];
 	memcpy(r->tx, &total, 4);
 	r->head = head;
-	virtio_send(r->client->queue, &r->v, bufs, out_n, at - out_n);
+	virtio_send(r->client->queue, &r->v, bufs, out_n, at - out_n, r->more);
 	if (bufs != small)
 		quire_kfree(bufs);
 	return 0;

@@ -106,6 +106,7 @@ static struct request *send_step(struct p9_fid *dir, struct p9_lookup *v, u8 typ
 		put_walk(r, dir, v->fid, v->name);
 	else
 		put_getattr(r, v->fid);
+	r->more = true;
 	if (p9_send(r, RX_INLINE, NULL, 0, false)) {
 		p9_end(r);
 		return NULL;
@@ -117,15 +118,17 @@ static struct request *send_step(struct p9_fid *dir, struct p9_lookup *v, u8 typ
 static void run_step(struct p9_fid *dir, struct p9_lookup *v, unsigned n, u8 type)
 {
 	struct request *r[P9_BATCH];
-	bool first = true;
+	unsigned sent = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		r[i] = v[i].err ? NULL : send_step(dir, &v[i], type, first);
+		r[i] = v[i].err ? NULL : send_step(dir, &v[i], type, !sent);
 		if (r[i])
-			first = false;
+			sent++;
 		else if (!v[i].err)
 			v[i].err = -EAGAIN;
 	}
+	if (sent)
+		virtio_kick(dir->client->queue, sent);
 	for (unsigned i = 0; i < n; i++) {
 		if (!r[i])
 			continue;

@@ -63,6 +63,7 @@ struct request {
 	struct p9_fid *fid; /* being clunked */
 	u16 tag;
 	u8 expect;     /* type of the good reply */
+	bool more;     /* others are sent at once: don't tell the device yet */
 	bool overflow; /* the message didn't fit: a bug or a name that is too long */
 	u32 tx_len, tx_max;
 	u32 rx_pos, rx_len;

@@ -55,6 +55,7 @@ enum { /* registers */
 #define VIRTIO_MAGIC 0x74726976u
 enum { STATUS_ACK = 1, STATUS_DRIVER = 2, STATUS_OK = 4, STATUS_FEATURES_OK = 8 };
 #define F_INDIRECT (1UL << 28)
+#define F_EVENT_IDX (1UL << 29)
 #define F_VERSION_1 (1UL << 32)
 
 struct desc {
@@ -82,7 +83,9 @@ struct virtq {
 	u16 free_head, free_count; /* chain of free descriptors; guarded by lock */
 	u16 used_seen;             /* guarded by lock */
 	u32 room;                  /* changes whenever a completion makes room: waited on */
-	bool indirect;
+	bool indirect, events;     /* features */
+	u16 in_flight;             /* requests; guarded by lock */
+	u16 told;                  /* avail->idx when the device was last told; guarded by lock */
 	struct desc *desc;
 	struct avail *avail;
 	struct used *used;
@@ -167,7 +170,7 @@ static void write64(struct virtio_dev *d, unsigned r, u64 v)
 	reg_write(d, r + 4, (u32)(v >> 32));
 }
 
-static int queue_setup(struct virtio_dev *d, unsigned index, bool indirect)
+static int queue_setup(struct virtio_dev *d, unsigned index, u64 features)
 {
 	struct page *rings;
 	struct virtq *q;
@@ -185,7 +188,8 @@ static int queue_setup(struct virtio_dev *d, unsigned index, bool indirect)
 	q->dev = d;
 	q->index = (u16)index;
 	q->size = (u16)quire_min(max, (u32)QUEUE_SIZE_MAX);
-	q->indirect = indirect;
+	q->indirect = features & F_INDIRECT;
+	q->events = features & F_EVENT_IDX;
 	q->desc = page_view(rings);
 	q->avail = (void *)(q->desc + q->size);
 	q->used = (void *)((u8 *)page_view(rings) + QUIRE_PAGE_SIZE);
@@ -226,7 +230,7 @@ static u64 negotiate(struct virtio_dev *d, u64 wanted)
 	offered = reg_read(d, REG_FEATURES);
 	reg_write(d, REG_FEATURES_SEL, 1);
 	offered |= (u64)reg_read(d, REG_FEATURES) << 32;
-	wanted |= F_INDIRECT;
+	wanted |= F_INDIRECT | F_EVENT_IDX;
 	if (d->version == 2)
 		wanted |= F_VERSION_1;
 	wanted &= offered;
@@ -255,7 +259,7 @@ int virtio_start(struct virtio_dev *d, u64 features, unsigned nqueues)
 		reg_write(d, REG_GUEST_PAGE_SIZE, QUIRE_PAGE_SIZE);
 	}
 	for (unsigned i = 0; i < nqueues; i++) {
-		err = queue_setup(d, i, features & F_INDIRECT);
+		err = queue_setup(d, i, features);
 		if (err)
 			return err;
 	}
@@ -320,8 +324,39 @@ static int place_locked(struct virtq *q, struct virtio_req *r, const struct vbuf
 	return head;
 }
 
-int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
-		  unsigned in)
+/* Tell the device about new requests, unless it is still busy with those before. */
+static void tell_locked(struct virtq *q)
+{
+	u16 new = q->avail->idx, old = q->told, event;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	q->told = new;
+	event = __atomic_load_n((u16 *)&q->used->ring[q->size], __ATOMIC_RELAXED);
+	if (!q->events || (u16)(new - event - 1) < (u16)(new - old))
+		reg_write(q->dev, REG_QUEUE_NOTIFY, q->index);
+}
+
+/* The next interrupt is wanted when `count` more requests are done than were seen. */
+static void want_interrupt_locked(struct virtq *q, unsigned count)
+{
+	__atomic_store_n(&q->avail->ring[q->size], (u16)(q->used_seen + count - 1),
+			 __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void virtio_kick(struct virtq *q, unsigned n)
+{
+	unsigned long irq = spin_lock_irq(&q->lock);
+
+	/* Who else waits must not wait for all of these: so only when there is nobody. */
+	if (n && q->in_flight == n && q->used->idx == q->used_seen)
+		want_interrupt_locked(q, n);
+	tell_locked(q);
+	spin_unlock_irq(&q->lock, irq);
+}
+
+static int submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
+		  unsigned in, bool more)
 {
 	unsigned long irq;
 	int head;
@@ -338,8 +373,9 @@ int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs
 		q->owner[head] = r;
 		q->avail->ring[q->avail->idx % q->size] = (u16)head;
 		__atomic_store_n(&q->avail->idx, (u16)(q->avail->idx + 1), __ATOMIC_RELEASE);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		reg_write(q->dev, REG_QUEUE_NOTIFY, q->index);
+		q->in_flight++;
+		if (!more)
+			tell_locked(q);
 	}
 	spin_unlock_irq(&q->lock, irq);
 	if (head < 0) {
@@ -349,21 +385,34 @@ int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs
 	return 0;
 }
 
-/* Take one finished request off the used ring, or null. */
+int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
+		  unsigned in)
+{
+	return submit(q, r, bufs, out, in, false);
+}
+
+/* Take one finished request off the used ring; null when there is none, and the next one
+ * will interrupt. */
 static struct virtio_req *reap_locked(struct virtq *q)
 {
 	struct virtio_req *r;
 	unsigned n = 1;
 	u16 head, last;
 
-	if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->used_seen)
-		return NULL;
+	if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->used_seen) {
+		if (q->avail->ring[q->size] == q->used_seen)
+			return NULL;
+		want_interrupt_locked(q, 1);
+		if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) == q->used_seen)
+			return NULL;
+	}
 	head = (u16)q->used->ring[q->used_seen % q->size].id;
 	REQUIRE(head < q->size && q->owner[head]);
 	r = q->owner[head];
 	q->owner[head] = NULL;
 	r->written = q->used->ring[q->used_seen % q->size].len;
 	q->used_seen++;
+	q->in_flight--;
 	for (last = head; q->desc[last].flags & DESC_NEXT; last = q->desc[last].next)
 		n++;
 	q->desc[last].next = q->free_head;
@@ -431,13 +480,14 @@ void virtio_wait(struct virtq *q, struct virtio_req *r)
 }
 
 void virtio_send(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
-		 unsigned in)
+		 unsigned in, bool more)
 {
 	for (;;) {
 		u32 room = __atomic_load_n(&q->room, __ATOMIC_ACQUIRE);
 
-		if (!virtio_submit(q, r, bufs, out, in))
+		if (!submit(q, r, bufs, out, in, more))
 			return;
+		virtio_kick(q, 0);
 		if (deterministic)
 			virtio_poll(q);
 		else
@@ -448,6 +498,6 @@ void virtio_send(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs,
 void virtio_call(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
 		 unsigned in)
 {
-	virtio_send(q, r, bufs, out, in);
+	virtio_send(q, r, bufs, out, in, false);
 	virtio_wait(q, r);
 }

@@ -48,9 +48,12 @@ u8 virtio_config8(struct virtio_dev *d, unsigned offset);
  * the scheduler's.  0, or -EAGAIN when the queue is full (a completion makes room). */
 int virtio_submit(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
 		  unsigned in);
-/* Submit, waiting for room.  Sleeps. */
+/* Tell the device about requests submitted with `more`.  n: how many; when no others are
+ * under way the interrupt comes when all are done.  0: interrupt as usual. */
+void virtio_kick(struct virtq *q, unsigned n);
+/* Submit, waiting for room.  more: others follow at once, and then virtio_kick().  Sleeps. */
 void virtio_send(struct virtq *q, struct virtio_req *r, const struct vbuf *bufs, unsigned out,
-		 unsigned in);
+		 unsigned in, bool more);
 /* Wait until a submitted request with a null `complete` is done.  Sleeps, or polls with
  * the clock stopped in deterministic runs. */
 void virtio_wait(struct virtq *q, struct virtio_req *r);

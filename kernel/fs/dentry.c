@@ -43,7 +43,8 @@ void dcache_init(void)
 	for (u64 i = 0; i < n; i++)
 		list_init(&buckets[i]);
 	bucket_mask = (u32)n - 1;
-	limit = quire_max(quire_min(quire_total_pages() / 8, 60000UL), 500UL);
+	/* At 700 bytes or so for a name with its inode, a tenth of memory. */
+	limit = quire_max(quire_min(quire_total_pages() / 2, 200000UL), 500UL);
 	quire_set_shrinker(shrink_dcache);
 }
 
