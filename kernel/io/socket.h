@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between socket.c (the calls), scm.c (control messages) and unix.c (AF_UNIX). */
+/* Between socket.c (the calls), scm.c (control messages) and unix*.c (AF_UNIX). */
 #ifndef KERNEL_IO_SOCKET_H
 #define KERNEL_IO_SOCKET_H
 
