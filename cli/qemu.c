@@ -33,6 +33,7 @@ const char *kernel_path(const struct options *o)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
 		die("can't find my own folder: %s", strerror(errno));
+	// cppcheck-suppress negativeIndex ; die() does not return
 	self[n] = '\0';
 	*strrchr(self, '/') = '\0';
 	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {

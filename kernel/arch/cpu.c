@@ -72,7 +72,7 @@ static void patch_smap(void)
 
 	if (!cpu_features.smap)
 		return;
-	for (struct site *s = smap_sites_start; s < smap_sites_end; s++) {
+	for (struct site *s = smap_sites_start; s != smap_sites_end; s++) {
 		u8 *code = (u8 *)s->at;
 		code[0] = 0x0f;
 		code[1] = 0x01;

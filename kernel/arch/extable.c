@@ -12,7 +12,7 @@ extern const struct entry extable_start[], extable_end[];
 
 static const struct entry *find(u64 ip)
 {
-	for (const struct entry *e = extable_start; e < extable_end; e++)
+	for (const struct entry *e = extable_start; e != extable_end; e++)
 		if (e->from == ip)
 			return e;
 	return NULL;

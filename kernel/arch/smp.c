@@ -78,7 +78,7 @@ void smp_start(void)
 	if (machine.nr_cpus == 1)
 		return;
 	memcpy(phys_view(TRAMPOLINE), trampoline_start,
-	       (size_t)(trampoline_end - trampoline_start));
+	       (uintptr_t)trampoline_end - (uintptr_t)trampoline_start);
 	for (unsigned i = 1; i < machine.nr_cpus; i++)
 		lapic_ipi_raw(percpu_of[i]->apic_id, 0x4500); /* INIT */
 	u64 start = time_ns();

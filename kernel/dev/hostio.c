@@ -182,7 +182,7 @@ static void deliver(const struct event *e, const u8 *bytes)
 static bool event_whole(void)
 {
 	u32 have = __atomic_load_n(&event_head, __ATOMIC_ACQUIRE) - event_tail;
-	struct event e;
+	struct event e = {0};
 	if (have < sizeof(e))
 		return false;
 	for (size_t i = 0; i < sizeof(e); i++)

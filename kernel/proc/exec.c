@@ -439,7 +439,7 @@ static int map_stack(struct task *t, struct argbuf *b, u64 top, bool exec)
 static int load(struct task *t, struct program *g, struct argbuf *args, const char *name,
 		bool randomize, u64 top, struct regs *r)
 {
-	struct elf_image img;
+	struct elf_image img = {0};
 	u64 rsp;
 	int err = map_stack(t, args, top, elf_wants_exec_stack(g->elf));
 	if (!err)

@@ -238,14 +238,14 @@ static long futex_restart(struct task *t)
 
 /* ---- two words ------------------------------------------------------------------------------ */
 
-static void lock_two(struct bucket *a, struct bucket *b)
+static void lock_two(struct bucket *a, struct bucket *b) NO_TSA
 {
 	spin_lock(a < b ? &a->lock : &b->lock);
 	if (a != b)
 		spin_lock_nested(a < b ? &b->lock : &a->lock);
 }
 
-static void unlock_two(struct bucket *a, struct bucket *b)
+static void unlock_two(struct bucket *a, struct bucket *b) NO_TSA
 {
 	spin_unlock(&a->lock);
 	if (a != b)

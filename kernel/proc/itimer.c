@@ -402,7 +402,7 @@ SYSCALL3(timer_create, s32, clock, u64, uevent, u64, uid)
 }
 
 /* Lock the timers of current and find one: null and -EINVAL when it isn't there. */
-static struct ptimer *lock_posix(s32 id, struct proc_timers **out)
+static struct ptimer *lock_posix(s32 id, struct proc_timers **out) NO_TSA
 {
 	struct proc_timers *ts = current()->process->timers;
 	struct ptimer *pt = NULL;
@@ -414,6 +414,11 @@ static struct ptimer *lock_posix(s32 id, struct proc_timers **out)
 	if (!pt)
 		mutex_unlock(&ts->change);
 	return pt;
+}
+
+static void unlock_posix(struct proc_timers *ts) NO_TSA
+{
+	mutex_unlock(&ts->change);
 }
 
 static struct itimerspec_k spec(u64 left, u64 interval)
@@ -439,7 +444,7 @@ SYSCALL4(timer_settime, s32, id, u32, flags, u64, unew, u64, uold)
 		return -EINVAL;
 	get(ts, pt, &left, &old);
 	set(ts, pt, value, interval, flags & TIMER_ABSTIME);
-	mutex_unlock(&ts->change);
+	unlock_posix(ts);
 	struct itimerspec_k s = spec(left, old);
 	return uold ? copy_to_user(uold, &s, sizeof(s)) : 0;
 }
@@ -452,7 +457,7 @@ SYSCALL2(timer_gettime, s32, id, u64, uold)
 	if (!pt)
 		return -EINVAL;
 	get(ts, pt, &left, &interval);
-	mutex_unlock(&ts->change);
+	unlock_posix(ts);
 	struct itimerspec_k s = spec(left, interval);
 	return copy_to_user(uold, &s, sizeof(s));
 }
@@ -464,7 +469,7 @@ SYSCALL1(timer_getoverrun, s32, id)
 	if (!pt)
 		return -EINVAL;
 	long n = pt->entry.last_overrun;
-	mutex_unlock(&ts->change);
+	unlock_posix(ts);
 	return n;
 }
 
@@ -475,6 +480,6 @@ SYSCALL1(timer_delete, s32, id)
 	if (!pt)
 		return -EINVAL;
 	free_posix(ts, pt);
-	mutex_unlock(&ts->change);
+	unlock_posix(ts);
 	return 0;
 }

@@ -52,7 +52,7 @@ u64 cpu_clock_ns(struct process *p, struct task *t, bool user_only)
 /* The CPU-time clock of any process or thread: ~pid << 3 | kind, 4: a thread. */
 static int dynamic_cpu_clock(s32 id, u64 *ns)
 {
-	u32 pid = (u32) ~(id >> 3);
+	u32 pid = (u32)~id >> 3;
 	unsigned kind = id & 3;
 	if (kind == 3)
 		return -EINVAL; /* a clock device's descriptor */

@@ -146,6 +146,7 @@ static int first_address(const struct vma *v, u64 *start, u64 end, u64 grows)
 /* Lets mmap_lock go for a moment where it populates: the calls on what follows see it
  * then as another thread's calls in between would have left it. */
 static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey)
+    REQUIRES(&mm->mmap_lock)
 {
 	struct vma *v = vma_find(&mm->index, start);
 	u64 mask = VM_ACCESS | (pkey >= 0 ? VM_PKEY_MASK : 0), want = 0;
