@@ -109,6 +109,8 @@ $(eval $(call HOST_VARIANT,tsan,$(TSAN)))
 
 # ---- tests -------------------------------------------------------------------------
 include $(wildcard test/test.mk)
+include $(wildcard ports/*/*.mk)
+include $(wildcard examples/*/*.mk)
 
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
 	hello-musl-static faults many args bench)
@@ -124,7 +126,7 @@ guest-progs: $(GUEST_PROGS)
 NEED_BUILD := gcc libc6-dev binutils make
 NEED_RUN := $(NEED_BUILD) qemu-system-x86 python3
 NEED_TEST := $(NEED_RUN) clang libclang-rt-14-dev libcmocka-dev musl-tools busybox-static perl \
-	sqlite3 xz-utils gzip tar findutils diffutils clang-format clang-tidy cppcheck
+	sqlite3 xz-utils gzip tar findutils diffutils clang-format clang-tidy cppcheck pkg-config
 
 .PHONY: run test guest setup-run setup-test
 setup-run:
@@ -176,4 +178,4 @@ uninstall: ## remove what install put there
 clean: ## remove everything that was built
 	rm -rf $(BUILD) quire
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile test/test.mk
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(filter Makefile %.mk,$(MAKEFILE_LIST))
