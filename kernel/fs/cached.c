@@ -77,11 +77,11 @@ static s64 write_limit(struct inode *i, u64 pos, u64 n)
 
 /*
  * Written pages that no store takes stay in memory for good.  So that files can't crowd
- * programs out, the last sixteenth of memory is not for them: -ENOSPC.
+ * programs out, the last sixteenth of memory, at least 3 MiB, is not for them: -ENOSPC.
  */
 static int check_space(struct inode *i)
 {
-	u64 floor = quire_total_pages() / 16;
+	u64 floor = quire_max(quire_total_pages() / 16, 768UL);
 
 	if (i->mapping.ops->write_pages)
 		return 0;

@@ -322,9 +322,25 @@ static const struct quire_mapping_ops through_mapping_ops = {
     .dirtied = layer_dirtied,
 };
 
+/* A written-through file is opened: what is cached from before it was changed by others
+ * goes.  (What was written from here counts as that, too; it is read again.) */
+static void drop_outdated(struct inode *i)
+{
+	struct node *n = node_of(i);
+
+	if (node_refresh(i) || i->mapping.nr_dirty)
+		return;
+	if (n->read_mtime.sec == i->mtime.sec && n->read_mtime.nsec == i->mtime.nsec)
+		return;
+	n->read_mtime = i->mtime;
+	if (i->mapping.nr_pages)
+		quire_cache_drop(&i->mapping, 0, ~0UL & QUIRE_PAGE_MASK);
+}
+
 static int layer_open(struct inode *i, struct file *f)
 {
 	if (S_ISREG(i->mode) && layer_of(i)->through) {
+		drop_outdated(i);
 		if (f->can_write)
 			return node_open(node_of(i), true);
 		node_open(node_of(i), false); /* while it has its name */

@@ -42,13 +42,14 @@ struct node {
 	bool stale;           /* written through: the name fid goes by may be gone; atomic */
 	struct mutex io_lock; /* RANK_HOST_IO: opening of fids */
 	u64 store_size;       /* bytes of the store that still hold; atomic */
-	u64 key;              /* the export's number of the file */
-	struct list hash;     /* by key; guarded by table_lock */
-	struct hint *hint;    /* layerhint.c: names listed lately */
-	char *target;         /* of a symbolic link; null: not read yet; set once */
-	u8 dev_index;         /* in layer->devs */
-	u32 dirty;            /* differs from the store; atomic */
-	u32 synced;           /* layer_sync()'s pass; guarded by table_lock */
+	struct timespec64 read_mtime; /* written through: of the content that is cached */
+	u64 key;                      /* the export's number of the file */
+	struct list hash;             /* by key; guarded by table_lock */
+	struct hint *hint;            /* layerhint.c: names listed lately */
+	char *target;                 /* of a symbolic link; null: not read yet; set once */
+	u8 dev_index;                 /* in layer->devs */
+	u32 dirty;                    /* differs from the store; atomic */
+	u32 synced;                   /* layer_sync()'s pass; guarded by table_lock */
 };
 
 static inline struct node *node_of(struct inode *i)
