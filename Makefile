@@ -109,6 +109,7 @@ $(eval $(call HOST_VARIANT,tsan,$(TSAN)))
 
 # ---- tests -------------------------------------------------------------------------
 include $(wildcard test/test.mk)
+include $(wildcard test/diff/diff.mk)
 include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 

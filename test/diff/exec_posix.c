@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Programs on the userspace port: the core's calls, and accesses through the
+ * software MMU.  What a kernel checks before it calls the core is checked here.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "posix.h"
+
+#include "diff.h"
+
+#define TOP 0x7f0000000000UL
+#define HEAP 0x1000000UL
+#define USER_END 0x7ffffffff000UL
+
+static struct quire_mm *mm;
+static struct posix_file *file[FILES];
+
+void exec_boot(void)
+{
+	struct posix_config c = {.ram = 64u << 20, .cpus = 2, .deterministic = true};
+
+	posix_boot(&c);
+	quire_sysctl.mmap_min_addr = 4096;
+}
+
+void *exec_shared(size_t n)
+{
+	return mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+void exec_start(void)
+{
+	u64 none = ~0UL;
+
+	for (int i = 0; i < FILES; i++)
+		file[i] = posix_shmem_new(i ? 5000 : 16 * PG);
+	if (quire_mm_create(NULL, &mm))
+		abort();
+	*quire_mm_limits(mm) = (struct quire_limits){.as = none,
+						     .data = none,
+						     .stack = 8u << 20,
+						     .memlock = none,
+						     .fsize = none,
+						     .ipc_lock = true,
+						     .rawio = true,
+						     .admin = true};
+	quire_mm_layout(mm)->mmap_base = TOP + PG;
+	quire_mm_layout(mm)->task_size = USER_END;
+	quire_mm_layout(mm)->start_brk = HEAP;
+	window_heap = HEAP + 4 * PG;
+	quire_brk(mm, window_heap);
+	user_touch(mm, window_heap - 1, true);
+	window_top = (u64)quire_mmap(mm, 0, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, NULL, 0, 0x70);
+}
+
+/* ---- what is there --------------------------------------------------------------------- */
+
+static char what_of(const struct quire_vma_info *v)
+{
+	for (int i = 0; i < FILES; i++)
+		if (v->file == &file[i]->file)
+			return (char)('0' + i);
+	return v->name && strstr(v->name, "/dev/zero") ? 'z' : '-';
+}
+
+unsigned exec_regions(struct region *out, unsigned max)
+{
+	struct quire_vma_info v;
+	unsigned n = 0;
+
+	for (u64 at = 0; n < max && quire_mm_vma_at(mm, at, &v); at = v.end) {
+		struct region *r = &out[n];
+
+		if (v.file)
+			v.file->ops->put(v.file);
+		r->start = v.start < window_heap && v.end > window_heap ? window_heap : v.start;
+		if (!in_window(r->start))
+			continue;
+		r->end = v.end;
+		r->offset = v.pgoff * PG;
+		snprintf(r->perms, sizeof(r->perms), "%c%c%c%c", v.flags & VM_READ ? 'r' : '-',
+			 v.flags & VM_WRITE ? 'w' : '-', v.flags & VM_EXEC ? 'x' : '-',
+			 v.flags & VM_MAYSHARE ? 's' : 'p');
+		r->what = what_of(&v);
+		n++;
+	}
+	posix_quiescent();
+	return n;
+}
+
+void exec_pages(u64_t start, unsigned n, unsigned char *out)
+{
+	static u64 word[4096];
+
+	quire_mm_pagemap(mm, start, n, word);
+	if (quire_mincore(mm, start, n, out))
+		memset(out, 0, n);
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (unsigned char)((out[i] & 1 ? PAGE_INCORE : 0) |
+					 (word[i] >> 63 ? PAGE_PRESENT : 0) |
+					 (word[i] >> 62 & 1 ? PAGE_SWAP : 0) |
+					 (word[i] >> 61 & 1 ? PAGE_FILE : 0) |
+					 (word[i] >> 56 & 1 ? PAGE_EXCLUSIVE : 0));
+}
+
+void exec_peek(u64_t page, u64_t *word, const unsigned *offset, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (user_read(mm, page + offset[i], &word[i], 8))
+			word[i] = 0xdead;
+}
+
+/* ---- accesses ------------------------------------------------------------------------------ */
+
+static void fill(struct access_result *r, enum quire_outcome o)
+{
+	switch (o) {
+	case QUIRE_DONE_MINOR:
+	case QUIRE_DONE_MAJOR:
+		return;
+	case QUIRE_SEGV_MAPERR:
+	case QUIRE_SEGV_ACCERR:
+		r->signo = SIGSEGV;
+		r->code = o == QUIRE_SEGV_MAPERR ? 1 : 2;
+		break;
+	case QUIRE_SIGBUS:
+		r->signo = SIGBUS;
+		r->code = 2;
+		break;
+	default:
+		r->signo = 1000 + (int)o;
+	}
+	r->addr = posix_faults()->last.address;
+}
+
+/* As may_jump() of the other executor; the read of the byte may fault, too. */
+static enum quire_outcome execute(u64 addr, u64 *value)
+{
+	struct quire_vma_info v = {0};
+	bool found = quire_mm_vma_at(mm, addr, &v);
+	enum quire_outcome o;
+	u8 byte = 0xc3;
+
+	if (found && v.file)
+		v.file->ops->put(v.file);
+	if (found && !in_window(v.start) && v.start > addr)
+		found = false;
+	if (found && (v.flags & VM_EXEC)) {
+		if (v.start > addr) {
+			*value = 0xbad;
+			return QUIRE_DONE_MINOR;
+		}
+		o = user_read(mm, addr, &byte, 1);
+		if (o)
+			return o;
+		if (byte != 0xc3) {
+			*value = 0xbad;
+			return o;
+		}
+	}
+	return user_exec(mm, addr);
+}
+
+void exec_access(enum opcode code, u64_t addr, u64_t value, struct access_result *r)
+{
+	u64 word = 0;
+
+	if (code == OP_LOAD)
+		fill(r, user_read(mm, addr, &word, 8));
+	else if (code == OP_STORE)
+		fill(r, user_write(mm, addr, &value, 8));
+	else
+		fill(r, execute(addr, &word));
+	r->value = word;
+	posix_quiescent();
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+struct user_copy {
+	u64 addr;
+	bool store;
+};
+
+static size_t copy_user(void *arg, void *p, size_t n)
+{
+	struct user_copy *c = arg;
+	size_t done = 0;
+
+	while (done < n) {
+		size_t k = quire_min(n - done, PG - (c->addr & (PG - 1)));
+		enum quire_outcome o = c->store ? user_write(mm, c->addr, (char *)p + done, k)
+						: user_read(mm, c->addr, (char *)p + done, k);
+
+		if (o)
+			break;
+		done += k;
+		c->addr += k;
+	}
+	return done;
+}
+
+static s64 transfer(const u64 *a, bool into)
+{
+	struct user_copy c = {a[0], into};
+	struct posix_file *f = file[a[2] % FILES];
+	s64 n;
+
+	if (a[0] > USER_END || a[1] > USER_END - a[0])
+		return -EFAULT;
+	if (into)
+		return quire_cache_read(&f->map, &f->file, a[3], a[1], copy_user, &c);
+	n = a[1] ? quire_cache_write(&f->map, a[3], a[1], copy_user, &c) : 0;
+	if (n > 0 && a[3] + (u64)n > f->size)
+		f->size = a[3] + (u64)n;
+	return n;
+}
+
+static s64 allocate(struct posix_file *f, const u64 *a)
+{
+	u64 end = a[2] + a[3];
+	s64 r = 0;
+
+	if ((s64)a[2] < 0 || (s64)a[3] <= 0)
+		return -EINVAL;
+	if (a[1] != 0 && a[1] != 1 && a[1] != 3)
+		return -EOPNOTSUPP;
+	if (a[1] == 3)
+		return a[2] < f->size ? quire_cache_punch(&f->map, a[2], quire_min(end, f->size)) : 0;
+	r = quire_cache_fill(&f->map, a[2], end);
+	if (!r && !a[1] && end > f->size)
+		posix_file_truncate(f, end);
+	return r;
+}
+
+static s64 call_mmap(const u64 *a)
+{
+	u64 type = a[3] & MAP_TYPE;
+	struct quire_file *f = NULL;
+
+	if (a[5] & (PG - 1))
+		return -EINVAL;
+	if (!(a[3] & MAP_ANONYMOUS)) {
+		if (a[4] >= FILES)
+			return -EBADF;
+		f = &file[a[4]]->file;
+		if (!a[1] || (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE))
+			return -EINVAL;
+		if (a[5] > 0x7fffffffffffffff || a[1] > 0x7fffffffffffffff - a[5])
+			return -EOVERFLOW;
+	}
+	return quire_mmap(mm, a[0], a[1], a[2], a[3], f, a[5],
+			  VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+}
+
+static s64 call_mincore(const u64 *a, u64 *value)
+{
+	static u8 vec[1 << 16];
+	u64 n = (a[1] + PG - 1) / PG;
+	s64 r;
+
+	if (a[0] & (PG - 1))
+		return -EINVAL;
+	if (a[0] > USER_END || a[1] > USER_END - a[0])
+		return -ENOMEM;
+	if (n > sizeof(vec))
+		return -EFAULT;
+	r = n ? quire_mincore(mm, a[0], n, vec) : 0;
+	for (unsigned i = 0; !r && i < n; i++)
+		*value = *value * 31 + (vec[i] & 1) + 1;
+	return r;
+}
+
+static s64 call_file(enum opcode code, const u64 *a, u64 *value)
+{
+	struct posix_file *f = file[a[0] % FILES];
+
+	switch (code) {
+	case OP_FTRUNCATE:
+		posix_file_truncate(f, a[1]);
+		return 0;
+	case OP_FALLOCATE:
+		return allocate(f, a);
+	case OP_PWRITE:
+		return posix_file_write(f, a[1], &a[2], 8);
+	default:
+		return posix_file_read(f, a[1], value, 8);
+	}
+}
+
+static s64 call(enum opcode code, const u64 *a, u64 *value)
+{
+	switch (code) {
+	case OP_MMAP:
+		return call_mmap(a);
+	case OP_MUNMAP:
+		return quire_munmap(mm, a[0], a[1]);
+	case OP_MPROTECT:
+		return quire_mprotect(mm, a[0], a[1], a[2], -1);
+	case OP_MREMAP:
+		return quire_mremap(mm, a[0], a[1], a[2], a[3], a[4]);
+	case OP_MADVISE:
+		return quire_madvise(mm, a[0], a[1], (int)a[2]);
+	case OP_BRK:
+		return quire_brk(mm, a[0]);
+	case OP_MSYNC:
+		return quire_msync(mm, a[0], a[1], (int)a[2]);
+	case OP_MINCORE:
+		return call_mincore(a, value);
+	case OP_MLOCK:
+		return quire_mlock(mm, a[0], a[1], false);
+	case OP_MLOCK2:
+		return a[2] & ~1UL ? -EINVAL : quire_mlock(mm, a[0], a[1], a[2]);
+	case OP_MUNLOCK:
+		return quire_munlock(mm, a[0], a[1]);
+	case OP_MLOCKALL:
+		return quire_mlockall(mm, (int)a[0]);
+	case OP_MUNLOCKALL:
+		return quire_munlockall(mm);
+	case OP_REMAP_FILE_PAGES:
+		return quire_remap_file_pages(mm, a[0], a[1], a[2], a[3], a[4]);
+	case OP_READ_INTO:
+		return transfer(a, true);
+	case OP_WRITE_FROM:
+		return transfer(a, false);
+	default:
+		return call_file(code, a, value);
+	}
+}
+
+s64_t exec_call(enum opcode code, const u64_t *arg, u64_t *value)
+{
+	s64 r = call(code, arg, value);
+
+	posix_quiescent();
+	return r;
+}
+
+s64_t exec_fork(unsigned from, unsigned to)
+{
+	struct quire_mm *parent = mm;
+	int err = quire_mm_fork(parent, NULL, &mm);
+
+	if (err) {
+		mm = parent;
+		return err;
+	}
+	run_ops(from, to);
+	posix_mm_put(mm);
+	mm = parent;
+	posix_quiescent();
+	return 0;
+}
