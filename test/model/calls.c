@@ -215,19 +215,6 @@ static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
 		wanted = -EINVAL;
 	else if (vma_end(p, at) < at + n)
 		wanted = -EFAULT;
-	/* A source that is kept isn't locked any more, the rest of its VMA neither. */
-	if (keep && wanted > 0) {
-		unsigned start, end = vma_bounds(p, at, &start);
-
-		/* Unmapping the target may have cut it. */
-		if (to > at)
-			end = quire_min(end, to);
-		else
-			start = quire_max(start, to + n);
-		for (unsigned i = start; i < end; i++)
-			if (i < at || i >= at + n)
-				p->page[i].locked = 0;
-	}
 	/* A source that is too short shows after the target is unmapped. */
 	if (wanted != -EINVAL && p->page[at].kind)
 		memset(&p->page[to], 0, n * sizeof(struct mpage));
@@ -242,6 +229,14 @@ static void move(struct mproc *p, unsigned at, unsigned n, unsigned to)
 	}
 	expect(quire_mremap(p->mm, address(at), n * PAGE, n * PAGE, flags, address(to)), wanted,
 	       "mremap");
+	/* A source that is kept isn't locked any more, nor is the rest of its VMA: with the
+	 * target, where that lies beside it and is one with it now. */
+	if (keep && wanted > 0) {
+		unsigned start, end = vma_bounds(p, at, &start);
+
+		for (unsigned i = start; i < end; i++)
+			p->page[i].locked = 0;
+	}
 }
 
 static void resize(struct mproc *p, unsigned at, unsigned n, unsigned new_n)
