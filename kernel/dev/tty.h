@@ -129,6 +129,8 @@ u64 tty_device_number(const struct tty *t);
 
 /* pty.c */
 void pty_init(void);
+/* Frames of the pairs that exist; they are kept for the next user. */
+u64 pty_frames(void);
 /* The number of the pseudo-terminal, or -1: it isn't one. */
 int pty_index(const struct tty *t);
 

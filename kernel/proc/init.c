@@ -13,6 +13,7 @@
  */
 #include "../boot/boot.h"
 #include "../dev/hostio.h"
+#include "../dev/tty.h"
 #include "../fs/vfs.h"
 #include "internal.h"
 
@@ -440,7 +441,7 @@ static u64 frames_in_use(void)
 	quire_rcu_barrier();
 	quire_meminfo(&m);
 	return m.total - m.free - m.file_cache - m.shmem - m.slab_reclaimable -
-	       m.slab_unreclaimable - m.kernel_areas;
+	       m.slab_unreclaimable - m.kernel_areas - pty_frames();
 }
 
 /* Let what was put off happen: RCU's callbacks, threads of the kernel that hold something. */
