@@ -110,6 +110,30 @@ static void grow_to(struct inode *i, u64 end)
 		__atomic_store_n(&i->size, end, __ATOMIC_RELEASE);
 }
 
+/*
+ * Copy into the cache; the size follows.  Meanwhile somebody may store the file's
+ * pages (msync, too many dirty ones), so the store is told how far the write will go;
+ * when it doesn't get there (a bad buffer), the store may have become too long.
+ */
+static s64 write_and_grow(struct inode *i, u64 pos, size_t n, struct iter *it)
+{
+	s64 done;
+
+	__atomic_store_n(&i->writing_end, pos + n, __ATOMIC_RELEASE);
+	done = quire_cache_write(&i->mapping, pos, n, copy_in, it);
+	if (done > 0)
+		grow_to(i, pos + (u64)done);
+	__atomic_store_n(&i->writing_end, 0UL, __ATOMIC_RELEASE);
+	if (done < (s64)n && pos + n > i->size && i->mapping.ops->write_pages) {
+		struct attr a = {.mask = ATTR_SIZE, .size = i->size};
+		int err = i->ops->setattr(i, &a);
+
+		if (err && done <= 0)
+			return err;
+	}
+	return done;
+}
+
 static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *pos)
 {
 	s64 n;
@@ -124,10 +148,9 @@ static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *p
 	if (err)
 		return err;
 	drop_privilege_bits(i);
-	n = quire_cache_write(&i->mapping, *pos, (size_t)n, copy_in, it);
+	n = write_and_grow(i, *pos, (size_t)n, it);
 	if (n <= 0)
 		return n == -ENOMEM ? -ENOSPC : n;
-	grow_to(i, *pos + (u64)n);
 	inode_touch(i, ATTR_MTIME | ATTR_CTIME);
 	if (i->mapping.ops->write_pages) {
 		err = quire_cache_flush(&i->mapping, *pos & QUIRE_PAGE_MASK,

@@ -287,11 +287,14 @@ static int layer_read_pages(struct quire_mapping *m, struct page **pages, unsign
 static int through_write_pages(struct quire_mapping *m, struct page **pages, unsigned count)
 {
 	struct node *n = quire_container_of(m, struct node, i.mapping);
+	/* What a write under way has put into the cache counts before the size says so. */
+	u64 end = __atomic_load_n(&n->i.writing_end, __ATOMIC_ACQUIRE);
 	u64 start = pages[0]->index << QUIRE_PAGE_SHIFT, size = inode_mapping_size(m);
 	size_t bytes = count * QUIRE_PAGE_SIZE;
 	int err;
 	s64 r;
 
+	size = quire_max(size, end);
 	if (start >= size)
 		return 0;
 	if (size - start < bytes)

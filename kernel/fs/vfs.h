@@ -140,9 +140,10 @@ struct inode {
 	struct timespec64 atime, mtime, ctime;
 	struct mutex lock;
 	struct quire_mapping mapping;
-	s32 writers;   /* open for writing; < 0: being executed (ETXTBSY) */
-	u32 seals;     /* memfd */
-	void *private; /* the file system's: store handle, pipe, device, proc entry */
+	u64 writing_end; /* where a write under way ends, else 0; guarded by lock, read without */
+	s32 writers;     /* open for writing; < 0: being executed (ETXTBSY) */
+	u32 seals;       /* memfd */
+	void *private;   /* the file system's: store handle, pipe, device, proc entry */
 	struct list fs_list;
 	void *flocks;    /* fs/lock.c */
 	struct list lru; /* unused and clean */
