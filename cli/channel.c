@@ -337,6 +337,14 @@ static void drain(int fd, bool is_log)
 	}
 }
 
+/* A third SIGTERM (or the like) means it: the guest may hang.  Deterministic runs don't
+ * hear of signals at all, and end at the first. */
+static bool insists(int sig)
+{
+	static int times[64];
+	return (sig == SIGTERM || sig == SIGHUP || sig == SIGQUIT) && ++times[sig] == 3;
+}
+
 static void signals_in(void)
 {
 	struct signalfd_siginfo s;
@@ -348,7 +356,7 @@ static void signals_in(void)
 		} else if (s.ssi_signo == SIGCONT) {
 			if (ch.tty_wanted)
 				terminal_raw();
-		} else if (!ch.hello || ch.deterministic) { /* which doesn't hear events */
+		} else if (!ch.hello || ch.deterministic || insists((int)s.ssi_signo)) {
 			qemu_stop(ch.qemu);
 			terminal_restore();
 			exit(128 + (int)s.ssi_signo);
