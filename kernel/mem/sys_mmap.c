@@ -15,7 +15,6 @@
 
 #define READ_IMPLIES_EXEC 0x0400000u
 #define DEV_ZERO (1UL << 8 | 5) /* character device 1, 5 */
-#define MAX_OFFSET 0x7fffffffffffffffUL
 
 static bool is_dev_zero(const struct inode *i)
 {
@@ -42,19 +41,15 @@ static int check_seals(const struct inode *i, u64 prot, bool shared, u64 *may)
 	return 0;
 }
 
-static int check_file(struct file *f, u64 len, u64 prot, u64 flags, u64 offset, u64 *may)
+static int check_file(struct file *f, u64 prot, u64 flags, u64 *may)
 {
 	u64 type = flags & MAP_TYPE;
 	bool shared = type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
 
-	if (type != MAP_PRIVATE && !shared)
-		return -EINVAL;
 	if (f->flags & O_PATH)
 		return -EBADF;
-	/* No file has bytes past the largest offset. */
-	if (offset > MAX_OFFSET || len > MAX_OFFSET - offset)
-		return -EOVERFLOW;
-	/* What it wasn't opened for the core refuses, after it has looked at the address. */
+	/* Types and offsets that can't be, and what it wasn't opened for, the core refuses, after
+	 * it has looked at the address. */
 	if (shared && !f->can_write)
 		*may &= ~VM_MAYWRITE;
 	if (!f->can_read)
@@ -81,7 +76,7 @@ SYSCALL6(mmap, u64, addr, u64, len, u64, prot, u64, flags, int, fd, u64, offset)
 		f = fd_get(fd);
 		if (!f)
 			return -EBADF;
-		int err = len ? check_file(f, len, prot, flags, offset, &may) : -EINVAL;
+		int err = len ? check_file(f, prot, flags, &may) : -EINVAL;
 		if (err) {
 			file_put(f);
 			return err;

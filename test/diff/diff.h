@@ -27,30 +27,30 @@ typedef int64_t s64_t;
 #define MAX_ARGS 6
 
 /* Name, and what its arguments are: A address, L length or number, F file, W word. */
-#define OPERATIONS(X)             \
-	X(MMAP, "mmap", "ALLLFL") \
-	X(MUNMAP, "munmap", "AL") \
-	X(MPROTECT, "mprotect", "ALL") \
-	X(MREMAP, "mremap", "ALLLA") \
-	X(MADVISE, "madvise", "ALL") \
-	X(BRK, "brk", "A") \
-	X(MSYNC, "msync", "ALL") \
-	X(MINCORE, "mincore", "AL") \
-	X(MLOCK, "mlock", "AL") \
-	X(MLOCK2, "mlock2", "ALL") \
-	X(MUNLOCK, "munlock", "AL") \
-	X(MLOCKALL, "mlockall", "L") \
-	X(MUNLOCKALL, "munlockall", "") \
+#define OPERATIONS(X)                                    \
+	X(MMAP, "mmap", "ALLLFL")                        \
+	X(MUNMAP, "munmap", "AL")                        \
+	X(MPROTECT, "mprotect", "ALL")                   \
+	X(MREMAP, "mremap", "ALLLA")                     \
+	X(MADVISE, "madvise", "ALL")                     \
+	X(BRK, "brk", "A")                               \
+	X(MSYNC, "msync", "ALL")                         \
+	X(MINCORE, "mincore", "AL")                      \
+	X(MLOCK, "mlock", "AL")                          \
+	X(MLOCK2, "mlock2", "ALL")                       \
+	X(MUNLOCK, "munlock", "AL")                      \
+	X(MLOCKALL, "mlockall", "L")                     \
+	X(MUNLOCKALL, "munlockall", "")                  \
 	X(REMAP_FILE_PAGES, "remap_file_pages", "ALLLL") \
-	X(FTRUNCATE, "ftruncate", "FL") \
-	X(FALLOCATE, "fallocate", "FLLL") \
-	X(PWRITE, "pwrite", "FLL") \
-	X(PREAD, "pread", "FL") \
-	X(LOAD, "load", "A") \
-	X(STORE, "store", "AL") \
-	X(EXEC, "exec", "A") \
-	X(READ_INTO, "read_into", "ALFL") \
-	X(WRITE_FROM, "write_from", "ALFL") \
+	X(FTRUNCATE, "ftruncate", "FL")                  \
+	X(FALLOCATE, "fallocate", "FLLL")                \
+	X(PWRITE, "pwrite", "FLL")                       \
+	X(PREAD, "pread", "FL")                          \
+	X(LOAD, "load", "A")                             \
+	X(STORE, "store", "AL")                          \
+	X(EXEC, "exec", "A")                             \
+	X(READ_INTO, "read_into", "ALFL")                \
+	X(WRITE_FROM, "write_from", "ALFL")              \
 	X(FORK, "fork", "L")
 
 enum opcode {
@@ -103,7 +103,7 @@ struct access_result {
 };
 
 /* Once; then for each program, in a process of its own. */
-void exec_boot(void);
+void exec_boot(char **argv);
 void exec_start(void); /* makes the windows and the files; sets window[] */
 extern u64_t window_top, window_heap;
 /* The calls of mman.h and of files: the result or -errno. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -44,13 +45,19 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	siglongjmp(back, 1);
 }
 
-void exec_boot(void)
+void exec_boot(char **argv)
 {
 	struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
 
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGILL, &sa, NULL);
+	/* MAP_32BIT begins at a random place, too. */
+	if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE)) {
+		personality(ADDR_NO_RANDOMIZE);
+		execve("/proc/self/exe", argv, environ);
+		fail("execve");
+	}
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 

@@ -18,10 +18,11 @@
 static struct quire_mm *mm;
 static struct posix_file *file[FILES];
 
-void exec_boot(void)
+void exec_boot(char **argv)
 {
 	struct posix_config c = {.ram = 64u << 20, .cpus = 2, .deterministic = true};
 
+	(void)argv;
 	posix_boot(&c);
 	quire_sysctl.mmap_min_addr = 4096;
 }
@@ -53,7 +54,8 @@ void exec_start(void)
 	window_heap = HEAP + 4 * PG;
 	quire_brk(mm, window_heap);
 	user_touch(mm, window_heap - 1, true);
-	window_top = (u64)quire_mmap(mm, 0, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, NULL, 0, 0x70);
+	window_top =
+	    (u64)quire_mmap(mm, 0, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, NULL, 0, 0x70);
 }
 
 /* ---- what is there --------------------------------------------------------------------- */
@@ -115,7 +117,7 @@ void exec_peek(u64_t page, u64_t *word, const unsigned *offset, unsigned n)
 
 /* ---- accesses ------------------------------------------------------------------------------ */
 
-static void fill(struct access_result *r, enum quire_outcome o)
+static void fill(struct access_result *r, u64 addr, enum quire_outcome o)
 {
 	switch (o) {
 	case QUIRE_DONE_MINOR:
@@ -133,7 +135,7 @@ static void fill(struct access_result *r, enum quire_outcome o)
 	default:
 		r->signo = 1000 + (int)o;
 	}
-	r->addr = posix_faults()->last.address;
+	r->addr = addr;
 }
 
 /* As may_jump() of the other executor; the read of the byte may fault, too. */
@@ -169,11 +171,11 @@ void exec_access(enum opcode code, u64_t addr, u64_t value, struct access_result
 	u64 word = 0;
 
 	if (code == OP_LOAD)
-		fill(r, user_read(mm, addr, &word, 8));
+		fill(r, addr, user_read(mm, addr, &word, 8));
 	else if (code == OP_STORE)
-		fill(r, user_write(mm, addr, &value, 8));
+		fill(r, addr, user_write(mm, addr, &value, 8));
 	else
-		fill(r, execute(addr, &word));
+		fill(r, addr, execute(addr, &word));
 	r->value = word;
 	posix_quiescent();
 }
@@ -229,7 +231,8 @@ static s64 allocate(struct posix_file *f, const u64 *a)
 	if (a[1] != 0 && a[1] != 1 && a[1] != 3)
 		return -EOPNOTSUPP;
 	if (a[1] == 3)
-		return a[2] < f->size ? quire_cache_punch(&f->map, a[2], quire_min(end, f->size)) : 0;
+		return a[2] < f->size ? quire_cache_punch(&f->map, a[2], quire_min(end, f->size))
+				      : 0;
 	r = quire_cache_fill(&f->map, a[2], end);
 	if (!r && !a[1] && end > f->size)
 		posix_file_truncate(f, end);
@@ -238,7 +241,6 @@ static s64 allocate(struct posix_file *f, const u64 *a)
 
 static s64 call_mmap(const u64 *a)
 {
-	u64 type = a[3] & MAP_TYPE;
 	struct quire_file *f = NULL;
 
 	if (a[5] & (PG - 1))
@@ -247,10 +249,6 @@ static s64 call_mmap(const u64 *a)
 		if (a[4] >= FILES)
 			return -EBADF;
 		f = &file[a[4]]->file;
-		if (!a[1] || (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE))
-			return -EINVAL;
-		if (a[5] > 0x7fffffffffffffff || a[1] > 0x7fffffffffffffff - a[5])
-			return -EOVERFLOW;
 	}
 	return quire_mmap(mm, a[0], a[1], a[2], a[3], f, a[5],
 			  VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);

@@ -19,10 +19,10 @@ static unsigned pick(unsigned n)
 	return (unsigned)((state >> 33) % n);
 }
 
-#define ONE_OF(...)                                                             \
-	({                                                                      \
-		static const s64_t of_[] = {__VA_ARGS__};                       \
-		of_[pick(sizeof(of_) / sizeof(of_[0]))];                        \
+#define ONE_OF(...)                                       \
+	({                                                \
+		static const s64_t of_[] = {__VA_ARGS__}; \
+		of_[pick(sizeof(of_) / sizeof(of_[0]))];  \
 	})
 
 static struct arg number(s64_t v)
@@ -106,7 +106,7 @@ static void gen_mmap(struct op *o)
 				MAP_STACK, MAP_DENYWRITE, MAP_EXECUTABLE, 0x80000);
 	o->arg[3] = number(flags);
 	o->arg[4] = number(anon ? ONE_OF(-1, -1, 0) : pick(20) ? pick(FILES) : -1);
-	o->arg[5] = number(anon	      ? ONE_OF(0, 0, 0, 0, 0x3000)
+	o->arg[5] = number(anon       ? ONE_OF(0, 0, 0, 0, 0x3000)
 			   : pick(30) ? (s64_t)(pick(12) * PG)
 				      : ONE_OF(1, -4096, 0x7ffffffffffff000, 0x7fffffffffff0000));
 }
@@ -130,8 +130,11 @@ static void gen_madvise(struct op *o)
 {
 	o->arg[0] = address();
 	o->arg[1] = length();
-	o->arg[2] = number(pick(30) ? ONE_OF(0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 9, 9, 10, 11, 16, 17, 18, 19,
-					     20, 22, 22, 23, 23, 23, 24, 24)
+	/* It would go over the holes, to the program's own memory. */
+	if (o->arg[1].v == INT64_MIN)
+		o->arg[1].v = PG;
+	o->arg[2] = number(pick(30) ? ONE_OF(0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 9, 9, 10, 11, 16, 17,
+					     18, 19, 20, 22, 22, 23, 23, 23, 24, 24)
 				    : ONE_OF(5, 6, 7, 12, 13, 14, 15, 26, 99, -1, 21));
 }
 
@@ -175,13 +178,12 @@ static void gen_file(struct op *o, s64_t word)
 }
 
 static const enum opcode often[] = {
-    OP_MMAP,	 OP_MMAP,      OP_MMAP,	      OP_MMAP,	     OP_MMAP,	      OP_MUNMAP,
-    OP_MUNMAP,	 OP_MPROTECT,  OP_MPROTECT,   OP_MPROTECT,   OP_MREMAP,	      OP_MREMAP,
-    OP_MREMAP,	 OP_MADVISE,   OP_MADVISE,    OP_MADVISE,    OP_BRK,	      OP_MSYNC,
-    OP_MINCORE,	 OP_MLOCK,     OP_MLOCK2,     OP_MUNLOCK,    OP_MUNLOCK,      OP_FTRUNCATE,
-    OP_FALLOCATE, OP_PWRITE,   OP_PREAD,      OP_LOAD,	     OP_LOAD,	      OP_LOAD,
-    OP_STORE,	 OP_STORE,     OP_STORE,      OP_STORE,	     OP_STORE,	      OP_STORE,
-    OP_EXEC,	 OP_READ_INTO, OP_WRITE_FROM, OP_FORK,
+    OP_MMAP,     OP_MMAP,     OP_MMAP,      OP_MMAP,       OP_MMAP,    OP_MUNMAP, OP_MUNMAP,
+    OP_MPROTECT, OP_MPROTECT, OP_MPROTECT,  OP_MREMAP,     OP_MREMAP,  OP_MREMAP, OP_MADVISE,
+    OP_MADVISE,  OP_MADVISE,  OP_BRK,       OP_MSYNC,      OP_MINCORE, OP_MLOCK,  OP_MLOCK2,
+    OP_MUNLOCK,  OP_MUNLOCK,  OP_FTRUNCATE, OP_FALLOCATE,  OP_PWRITE,  OP_PREAD,  OP_LOAD,
+    OP_LOAD,     OP_LOAD,     OP_STORE,     OP_STORE,      OP_STORE,   OP_STORE,  OP_STORE,
+    OP_STORE,    OP_EXEC,     OP_READ_INTO, OP_WRITE_FROM, OP_FORK,
 };
 
 static void gen_op(struct op *o, s64_t word)
@@ -200,9 +202,9 @@ static void gen_op(struct op *o, s64_t word)
 		gen_madvise(o);
 		return;
 	case OP_BRK:
-		o->arg[0] = pick(20) ? (struct arg){'h', (s64_t)(pick(3) ? pick(10) * PG
-									 : pick(10 * PG))}
-				     : number(ONE_OF(0, -1, 0x7ffffffff000));
+		o->arg[0] =
+		    pick(20) ? (struct arg){'h', (s64_t)(pick(3) ? pick(10) * PG : pick(10 * PG))}
+			     : number(ONE_OF(0, -1, 0x7ffffffff000));
 		return;
 	case OP_FTRUNCATE:
 	case OP_FALLOCATE:
@@ -248,11 +250,48 @@ static void gen_op(struct op *o, s64_t word)
 	}
 }
 
+/* The program's own memory is above the window that ends at the top. */
+static void clamp(const struct arg *addr, struct arg *len)
+{
+	s64_t room = -(addr->v & ~4095L);
+
+	if (addr->base == 't' && len->v > room)
+		len->v = room;
+}
+
+static void stay_below_top(struct op *o)
+{
+	switch (o->code) {
+	case OP_MREMAP:
+		clamp(&o->arg[0], &o->arg[2]);
+		clamp(&o->arg[4], &o->arg[2]);
+		/* fall through */
+	case OP_MMAP:
+	case OP_MUNMAP:
+	case OP_MPROTECT:
+	case OP_MADVISE:
+	case OP_MSYNC:
+	case OP_MINCORE:
+	case OP_MLOCK:
+	case OP_MLOCK2:
+	case OP_MUNLOCK:
+	case OP_REMAP_FILE_PAGES:
+	case OP_READ_INTO:
+	case OP_WRITE_FROM:
+		clamp(&o->arg[0], &o->arg[1]);
+		break;
+	default:
+		break;
+	}
+}
+
 void generate(struct program *p, u64_t seed, unsigned n)
 {
 	state = (seed + 1) * 0x9e3779b97f4a7c15u;
 	p->n = n;
 	/* Words end in a return instruction, so that what was written can be executed. */
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		gen_op(&p->op[i], (s64_t)(i + 1) << 8 | 0xc3);
+		stay_below_top(&p->op[i]);
+	}
 }

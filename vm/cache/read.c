@@ -60,7 +60,11 @@ int cache_wait_uptodate(struct quire_mapping *m, struct page *p)
 	if (quire_likely(page_test(p, PG_UPTODATE)))
 		return 0;
 	quire_page_lock(p);
-	if (!page_test(p, PG_UPTODATE) || p->mapping != m)
+	if (p->mapping != m)
+		r = -EAGAIN;
+	else if (!m->ops->read_pages)
+		page_set(p, PG_UPTODATE); /* quire_cache_fill() made it, zeroed */
+	else if (!page_test(p, PG_UPTODATE))
 		r = -EAGAIN;
 	quire_page_unlock(p);
 	return r;
@@ -226,9 +230,16 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 			continue;
 		if (r)
 			return r;
-		r = fill(m, &p, 1);
-		if (r)
-			return r;
+		if (m->ops->read_pages) {
+			r = fill(m, &p, 1);
+			if (r)
+				return r;
+			continue;
+		}
+		/* Not up to date before its first use: mincore() tells, as on Linux. */
+		cache_mark_dirty(p);
+		quire_page_unlock(p);
+		quire_page_put(p);
 	}
 	return 0;
 }
@@ -243,6 +254,10 @@ static int page_to_read(struct quire_mapping *m, struct quire_file *ra, u64 pgof
 	struct page *p = cache_find(m, pgoff);
 	unsigned brought = 0;
 
+	if (p && !m->ops->read_pages && !page_test(p, PG_UPTODATE)) {
+		quire_page_put(p);
+		p = NULL;
+	}
 	if (quire_likely(p != NULL)) {
 		*out = p;
 		if (quire_likely(cache_wait_uptodate(m, p) == 0))

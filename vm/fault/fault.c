@@ -217,8 +217,8 @@ static enum quire_outcome check(struct fault *f)
 		return refuse(f, CAUSE_PKEY, QUIRE_SEGV_PKUERR);
 	if (f->write)
 		need = VM_WRITE;
-	else if (f->access & QUIRE_EXEC)
-		need = VM_EXEC;
+	else if ((f->access & (QUIRE_EXEC | QUIRE_PRESENT)) == (QUIRE_EXEC | QUIRE_PRESENT))
+		need = VM_EXEC; /* as Linux: what isn't there is brought in before it is refused */
 	else
 		need = VM_READ | VM_WRITE | VM_EXEC; /* x86 can't write or run without reading */
 	if (quire_unlikely(!(v->flags & need)))

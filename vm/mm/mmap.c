@@ -44,6 +44,8 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 	if (len > top)
 		return -ENOMEM;
 	if (map_flags & MAP_FIXED) {
+		if (addr >= (u64)-4095L)
+			return (s64)addr; /* Linux takes it for an error code, and says it */
 		if (addr > top - len)
 			return -ENOMEM;
 		if (addr & ~QUIRE_PAGE_MASK)
@@ -246,7 +248,7 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	}
 	s->flags = prot_flags(prot) | mm->def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC |
 		   (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
-		   (flags & MAP_LOCKED ? VM_LOCKED : 0);
+		   (flags & MAP_LOCKED ? VM_LOCKED : 0) | (flags & MAP_SYNC ? VM_SYNC : 0);
 	if ((flags & MAP_LOCKED) && !mm_can_lock(mm))
 		return -EPERM;
 	err = mm_lock_check(mm, s->flags, len);
