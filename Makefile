@@ -110,11 +110,12 @@ $(eval $(call HOST_VARIANT,tsan,$(TSAN)))
 # ---- tests -------------------------------------------------------------------------
 include $(wildcard test/test.mk)
 include $(wildcard test/diff/diff.mk)
+include $(wildcard kernel/*/*.mk)
 include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
-	hello-musl-static faults many args bench)
+	hello-musl-static faults many args bench vdso)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<

@@ -180,6 +180,8 @@ u64 time_ns(void);
 /* The boot code's first act, and the ns since then. */
 void time_at_entry(void);
 u64 time_since_entry(void);
+/* time_ns() is (counter - base) * ns_per_tick >> 32; ns_per_tick 0: it isn't as simple. */
+void time_scale(u64 *base, u64 *ns_per_tick);
 extern u64 wall_offset_ns;
 /* Deterministic runs: what passes between these two isn't seen by time_ns(), but for
  * a fixed charge_ns; interrupts are off in between (waiting for a device by polling). */

@@ -8,6 +8,7 @@
 #include "../boot/boot.h"
 #include "../lib/string.h"
 #include "../sched/sched.h"
+#include "../vdso/vvar.h"
 #include "arch.h"
 
 /* entry.S knows these by number. */
@@ -84,6 +85,8 @@ void percpu_init_cpu(void)
 	/* SYSRET takes SS from STAR + 8 and CS from STAR + 16: 0x2b and 0x33 */
 	a->gdt[USER_SS / 8] = 0x00cff3000000ffff;
 	a->gdt[USER_CS / 8] = 0x00affb000000ffff;
+	/* its limit tells programs their CPU's number: data, for user mode, read-only */
+	a->gdt[CPU_NUMBER_SELECTOR / 8] = 0x0000f10000000000 | p->cpu;
 	a->gdt[3] = limit | (tss & 0xffffff) << 16 | 0x89UL << 40 | (tss >> 24 & 0xff) << 56;
 	a->gdt[4] = tss >> 32;
 	struct {

@@ -45,6 +45,12 @@ u64 time_since_entry(void)
 		    : (u64)((unsigned __int128)(base_tsc - entry_tsc) * ns_per_tick >> 32));
 }
 
+void time_scale(u64 *base, u64 *scale)
+{
+	*base = base_tsc;
+	*scale = deterministic ? 0 : ns_per_tick;
+}
+
 u64 time_to_tsc(u64 ns)
 {
 	if (deterministic)

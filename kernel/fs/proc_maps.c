@@ -10,6 +10,7 @@
 
 #include "../lib/print.h"
 #include "../lib/string.h"
+#include "../vdso/vdso.h"
 #include "proc.h"
 
 #define NAME_COLUMN 73 /* where Linux puts the name */
@@ -72,6 +73,15 @@ static int each_vma(struct seq *s, struct proc_ctx *c,
 			s->more = true;
 			break;
 		}
+	}
+	/* What isn't mapped, but can be called. */
+	if (!s->more && s->cursor < VSYSCALL_START) {
+		v = (struct quire_vma_info){.start = VSYSCALL_START,
+					    .end = VSYSCALL_END,
+					    .flags = VM_EXEC,
+					    .name = "[vsyscall]"};
+		one(s, u->mm, &v);
+		s->cursor = VSYSCALL_END;
 	}
 	uspace_put(u);
 	return 0;
@@ -139,7 +149,8 @@ static void show_flags(struct seq *s, u64 flags)
 static void smaps_one(struct seq *s, struct quire_mm *mm, const struct quire_vma_info *v)
 {
 	struct quire_smaps m = {0};
-	quire_mm_smaps(mm, v->start, v->end, &m);
+	if (v->end <= QUIRE_USER_END)
+		quire_mm_smaps(mm, v->start, v->end, &m);
 	show_vma(s, v);
 	line_kb(s, "Size:", v->end - v->start);
 	line_kb(s, "KernelPageSize:", QUIRE_PAGE_SIZE);

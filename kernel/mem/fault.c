@@ -19,6 +19,7 @@
 #include "../arch/uaccess.h"
 #include "../lib/print.h"
 #include "../proc/internal.h"
+#include "../vdso/vdso.h"
 #include "mem.h"
 
 /* The error code (Intel SDM volume 3, 4.7). */
@@ -109,6 +110,8 @@ static void user_fault(struct regs *r, u64 addr)
 	struct task *t = current();
 	struct quire_fault_record rec;
 
+	if (quire_unlikely((s64)addr < 0) && vsyscall_emulate(r, addr))
+		return;
 	enum quire_outcome outcome =
 	    quire_fault(t->uspace->mm, addr, access_of(r->orig_rax), r->rip, &rec);
 	switch (outcome) {

@@ -12,6 +12,7 @@
  */
 #include "../fs/vfs.h"
 #include "../io/fdtable.h"
+#include "../vdso/vdso.h"
 #include "internal.h"
 
 #define SCRIPT_DEPTH 5
@@ -355,8 +356,8 @@ static void aux(struct uspace *u, u64 type, u64 value)
 	u->auxv[u->auxv_words++] = value;
 }
 
-static void make_auxv(struct task *t, const struct elf_image *img, u64 program_entry, u64 random,
-		      u64 name, u64 platform)
+static void make_auxv(struct task *t, const struct elf_image *img, u64 program_entry, u64 vdso,
+		      u64 random, u64 name, u64 platform)
 {
 	struct uspace *u = t->uspace;
 	const struct cred *c = t->cred;
@@ -365,6 +366,7 @@ static void make_auxv(struct task *t, const struct elf_image *img, u64 program_e
 	cpuid(1, 0, id);
 	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
 	u->auxv_words = 0;
+	aux(u, 33, vdso);            /* AT_SYSINFO_EHDR */
 	aux(u, 51, sigframe_size()); /* AT_MINSIGSTKSZ */
 	aux(u, 16, id[3]);           /* AT_HWCAP */
 	aux(u, 6, QUIRE_PAGE_SIZE);  /* AT_PAGESZ */
@@ -388,7 +390,7 @@ static void make_auxv(struct task *t, const struct elf_image *img, u64 program_e
 }
 
 static int build_stack(struct task *t, struct argbuf *b, const char *name, u64 top, bool randomize,
-		       const struct elf_image *img, u64 program_entry, u64 *rsp)
+		       const struct elf_image *img, u64 program_entry, u64 vdso, u64 *rsp)
 {
 	struct quire_layout *l = quire_mm_layout(t->uspace->mm);
 	size_t name_len = strlen(name) + 1;
@@ -407,7 +409,7 @@ static int build_stack(struct task *t, struct argbuf *b, const char *name, u64 t
 	u64 random = platform - 16;
 	if (copy_to_user(platform, "x86_64", sizeof("x86_64")) || copy_to_user(random, rnd, 16))
 		return -EFAULT;
-	make_auxv(t, img, program_entry, random, name_at, platform);
+	make_auxv(t, img, program_entry, vdso, random, name_at, platform);
 	u64 words = 1 + b->argc + 1 + b->envc + 1 + t->uspace->auxv_words;
 	u64 sp = quire_round_down(random - words * sizeof(u64), 16UL), at = args_at, pos = 0;
 	*rsp = l->start_stack = sp;
@@ -447,8 +449,11 @@ static int load(struct task *t, struct program *g, struct argbuf *args, const ch
 	u64 entry = img.entry;
 	if (!err && g->interp)
 		err = elf_load_interp(g->interp, g->interp_file, &img);
+	s64 vdso = err ? 0 : vdso_map(t->uspace->mm, top, randomize);
+	if (vdso < 0)
+		err = (int)vdso;
 	if (!err)
-		err = build_stack(t, args, name, top, randomize, &img, entry, &rsp);
+		err = build_stack(t, args, name, top, randomize, &img, entry, (u64)vdso, &rsp);
 	if (err)
 		return err;
 	memset(r, 0, sizeof(*r));

@@ -5,6 +5,7 @@
  * All clocks are the monotonic one of arch/time.c plus an offset, or the CPU time of
  * a thread or process.  Timers that send signals are in itimer.c.  No locks.
  */
+#include "../vdso/vdso.h"
 #include "internal.h"
 
 #define CLOCK_REALTIME 0
@@ -123,6 +124,7 @@ SYSCALL2(clock_settime, s32, id, u64, uts)
 	if (!capable(CAP_SYS_TIME))
 		return -EPERM;
 	wall_offset_ns = ns - time_ns();
+	vdso_wall_changed();
 	return 0;
 }
 
@@ -148,8 +150,10 @@ SYSCALL2(settimeofday, u64, utv, u64, utz)
 		return -EINVAL;
 	if (!capable(CAP_SYS_TIME))
 		return -EPERM;
-	if (utv)
+	if (utv) {
 		wall_offset_ns = (u64)tv.sec * NSEC_PER_SEC + (u64)tv.usec * 1000 - time_ns();
+		vdso_wall_changed();
+	}
 	return 0;
 }
 
