@@ -45,6 +45,9 @@ struct quire_sysctl {
 	u64 mmap_min_addr;      /* 65536 */
 	u32 stack_guard_gap;    /* pages, 256 */
 	u32 fault_around_pages; /* 16 */
+	/* VMAs become one by the rules of Linux 6.18, not 6.1: when only what is new or
+	 * changed has private pages, too.  For holding the rest against such a Linux. */
+	bool newer_merging;
 };
 extern struct quire_sysctl quire_sysctl;
 

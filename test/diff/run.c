@@ -127,6 +127,9 @@ static char *access_text(char *at, const struct op *o, u64_t *arg)
  * Where Linux of today differs from 6.1, which Quire follows, an operation is left out
  * on all sides: the arguments and what is mapped decide, and those agree.
  *
+ * Which VMAs become one changed, too: there the core has a switch (newer_merging).
+ *
+ * MADV_REMOVE of shared memory that can't be written is allowed now.
  * mremap to a given place takes several regions at once since 6.17, and looks at the
  * new address before the old one; pwrite makes the page of the file before it reads
  * memory since 6.14: the memory is read first here, which may fault.
@@ -142,10 +145,25 @@ static bool in_one_region(u64_t start, u64_t len)
 	return false;
 }
 
+static bool any_read_only(u64_t start, u64_t len)
+{
+	static struct region r[REGIONS];
+	unsigned n = exec_regions(r, REGIONS);
+
+	for (unsigned i = 0; i < n; i++)
+		if (r[i].start < start + len && r[i].end > start && r[i].perms[1] != 'w')
+			return true;
+	return false;
+}
+
 static bool left_out(enum opcode code, const u64_t *arg)
 {
+	if (code == OP_MREMAP && (arg[2] >> 47 || ((arg[3] & 4) && arg[1] != arg[2])))
+		return true;
 	if (code == OP_MREMAP && (arg[3] & 6))
 		return !arg[1] || !in_one_region(arg[0], arg[1]);
+	if (code == OP_MADVISE && (int)arg[2] == 9)
+		return any_read_only(arg[0], arg[1]);
 	if (code == OP_WRITE_FROM)
 		for (u64_t at = arg[0]; at < arg[0] + arg[1]; at = (at | (PG - 1)) + 1) {
 			struct access_result r = {0};

@@ -242,7 +242,7 @@ static s64 move_vma(struct move *m, struct vma *v)
 		p.own->flags = p.shape.flags;
 	}
 	new = vma_place_commit(&p.edit, &p.place, &p.shape, p.own);
-	if (p.own)
+	if (p.own || (v->anon_vma && !new->anon_vma))
 		anon_vma_join(new, v);
 	if (m->old_len)
 		move_entries(v, new, m->from, m->old_len, m->to);

@@ -34,7 +34,9 @@ static bool mergeable(const struct vma *v, const struct vma_shape *s)
 	if (av == s->anon_vma && v->forked == s->forked)
 		return true;
 	/* ... or only v has, and isn't a fork's child.  (The other way round Linux 6.1
-	 * does not merge, either.) */
+	 * does not merge, 6.18 does.) */
+	if (quire_sysctl.newer_merging && !av)
+		return !s->forked;
 	return av && !v->forked && !s->anon_vma;
 }
 
