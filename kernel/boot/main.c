@@ -13,6 +13,7 @@
 #include "../io/io.h"
 #include "../lib/print.h"
 #include "../proc/proc.h"
+#include "../vdso/vdso.h"
 #include "../sched/rq.h"
 #include "../sched/sched.h"
 #include "boot.h"
@@ -36,6 +37,7 @@ static void main_thread(void *unused)
 	dev_init();
 	vfs_init();
 	io_init();
+	vdso_init();
 	proc_start_init(NULL);
 }
 

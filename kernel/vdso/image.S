@@ -2,7 +2,10 @@
 /* The vdso's file, as the kernel carries it. */
 	.section .rodata
 	.balign 16
-	.globl vdso_image, vdso_image_end
+	.globl vdso_image, vdso_image_size
 vdso_image:
 	.incbin VDSO_FILE
-vdso_image_end:
+1:
+	.balign 8
+vdso_image_size:
+	.quad 1b - vdso_image

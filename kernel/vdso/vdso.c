@@ -4,7 +4,7 @@
  *
  * Their frames are written before the first program and shared by all; the kernel
  * keeps a reference on each for good.  Only vvar's wall clock changes later, in one
- * word.  No locks: vdso_map() first runs in the first process's exec, alone.
+ * word.  No locks.
  */
 #include <quire/assert.h>
 #include <quire/page.h>
@@ -14,20 +14,20 @@
 #include "vdso.h"
 #include "vvar.h"
 
-extern const char vdso_image[], vdso_image_end[];
+extern const char vdso_image[];
+extern const u64 vdso_image_size;
 
 static struct vvar *vvar;
 static struct pfn vvar_frame[VVAR_PAGES], vdso_frame[VDSO_PAGES];
 
-static int make_pages(void)
+void vdso_init(void)
 {
-	size_t size = (size_t)(vdso_image_end - vdso_image);
+	size_t size = vdso_image_size;
 	struct page *p = quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
 	struct vvar *v;
 
 	REQUIRE(size <= VDSO_PAGES * QUIRE_PAGE_SIZE);
-	if (!p)
-		return -ENOMEM;
+	REQUIRE(p);
 	v = page_view(p);
 	for (unsigned i = 0; i < VVAR_PAGES; i++)
 		vvar_frame[i] = page_pfn(p);
@@ -35,8 +35,7 @@ static int make_pages(void)
 		size_t at = i * QUIRE_PAGE_SIZE;
 
 		p = quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
-		if (!p)
-			return -ENOMEM;
+		REQUIRE(p);
 		if (at < size)
 			memcpy(page_view(p), vdso_image + at,
 			       quire_min(size - at, QUIRE_PAGE_SIZE));
@@ -45,13 +44,11 @@ static int make_pages(void)
 	time_scale(&v->base_tsc, &v->ns_per_tick);
 	vvar = v;
 	vdso_wall_changed();
-	return 0;
 }
 
 void vdso_wall_changed(void)
 {
-	if (vvar)
-		__atomic_store_n(&vvar->wall_offset, wall_offset_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&vvar->wall_offset, wall_offset_ns, __ATOMIC_RELAXED);
 }
 
 /* A place between the stack's end and the end of its 2 MiB, as Linux chooses it; 0: none. */
@@ -71,10 +68,7 @@ s64 vdso_map(struct quire_mm *mm, u64 stack_top, bool randomize)
 {
 	u64 len = (VVAR_PAGES + VDSO_PAGES) * QUIRE_PAGE_SIZE;
 	s64 at, code;
-	int err = vvar ? 0 : make_pages();
 
-	if (err)
-		return err;
 	/* The program has no other thread yet: a place found stays free. */
 	at = quire_mmap(mm, randomize ? choose(stack_top, len) : 0, len, PROT_NONE,
 			MAP_PRIVATE | MAP_ANONYMOUS, NULL, 0, 0);

@@ -7,6 +7,8 @@
 
 #include "../arch/cpu.h"
 
+/* At boot, when frames can be had: make the pages. */
+void vdso_init(void);
 /* Map vvar and vdso of a new program, above its stack (which ends at stack_top) or
  * where there is room.  The vdso's address or -errno.  Sleeps. */
 s64 vdso_map(struct quire_mm *mm, u64 stack_top, bool randomize);
