@@ -481,19 +481,37 @@ int files_unshare(void)
 	return 0;
 }
 
-static void die_in_exec(const char *name, int err)
+/* What follows the change of memory; there is no way back. */
+static int become_new_program(struct task *t, struct program *g, struct argbuf *args,
+			      const char *name, bool randomize, u64 top, struct regs *r)
 {
-	quire_host_log(QUIRE_LOG_WARN, "exec of %s failed when the old program was gone (error %d)",
-		       name, -err);
-	group_exit(SIGSEGV);
+	int err = reset_signals(t);
+	if (err)
+		return err;
+	reset_creds(t);
+	err = files_unshare();
+	if (err)
+		return err;
+	fdtable_close_on_exec(t->files);
+	set_comm(t, name);
+	t->process->did_exec = true;
+	t->process->exit_signal = SIGCHLD;
+	t->pdeath_signal = 0;
+	err = load(t, g, args, name, randomize, top, r);
+	if (err)
+		return err;
+	fpu_reset();
+	set_user_bases(t);
+	return 0;
 }
 
-int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r)
+int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r, bool *gone)
 {
 	struct task *t = current();
 	struct process *p = t->process;
 	struct program g = {.file = f};
 	int err = check_exec(f);
+	*gone = false;
 	if (err)
 		return err;
 	err = find_elf(&g, name, args);
@@ -515,22 +533,14 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 	__atomic_sub_fetch(&u->exe->inode->writers, 1, __ATOMIC_RELAXED);
 	switch_memory(t, u);
 	timers_exit(p);
-	if ((err = reset_signals(t)))
-		die_in_exec(name, err);
-	reset_creds(t);
-	if ((err = files_unshare()))
-		die_in_exec(name, err);
-	fdtable_close_on_exec(t->files);
-	set_comm(t, name);
-	p->did_exec = true;
-	p->exit_signal = SIGCHLD;
-	t->pdeath_signal = 0;
-	if ((err = load(t, &g, args, name, randomize, top, r)))
-		die_in_exec(name, err);
+	*gone = true;
+	err = become_new_program(t, &g, args, name, randomize, top, r);
 	program_free(&g);
-	fpu_reset();
-	set_user_bases(t);
-	return 0;
+	if (err)
+		quire_host_log(QUIRE_LOG_WARN,
+			       "exec of %s failed when the old program was gone (error %d)", name,
+			       -err);
+	return err;
 }
 
 /* ---- the calls
@@ -567,10 +577,13 @@ static long do_exec(int dirfd, u64 upath, u64 uargv, u64 uenvp, u32 flags, struc
 			path = name = full;
 		}
 	}
+	bool gone = false;
 	if (!err)
-		err = exec_program(f, name, &args, regs);
+		err = exec_program(f, name, &args, regs, &gone);
 	argbuf_free(&args);
 	quire_kfree(path);
+	if (err && gone)
+		group_exit(SIGSEGV);
 	return err;
 }
 

@@ -251,14 +251,15 @@ void kernel_first_program(struct regs *r)
 		if (err)
 			file_put(f);
 	}
+	bool gone; /* either way there is no program to go back to */
 	if (!err)
-		err = exec_program(f, found, &args, r);
+		err = exec_program(f, found, &args, r, &gone);
 	argbuf_free(&args);
+	quire_kfree(found);
 	if (err)
 		cannot_start(name, err);
 	r->rax = 0;
 	quire_kfree(name);
-	quire_kfree(found);
 	log_start_cost();
 }
 

@@ -174,8 +174,9 @@ int argbuf_write(struct argbuf *b, u64 at);
  * a null, to *sp; all three move on. */
 int argbuf_write_pointers(u64 *sp, u64 count, u64 *at, struct argbuf *b, u64 *pos);
 /* Replace current's program.  f: opened for execution, consumed in any case.  name: as the
- * caller named it.  0: r is the new program's; -errno: nothing changed. */
-int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r);
+ * caller named it.  0: r is the new program's; -errno: nothing changed, or *gone: the old
+ * program is gone too, and the process has to end. */
+int exec_program(struct file *f, const char *name, struct argbuf *args, struct regs *r, bool *gone);
 
 /* elf.c */
 struct elf_image {
