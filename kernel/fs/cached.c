@@ -271,7 +271,7 @@ static s64 set_larger(struct inode *i, u64 end)
 
 static s64 fallocate_locked(struct inode *i, int mode, u64 off, u64 end)
 {
-	u64 inside = quire_min(end, i->size);
+	u64 inside = has_store(i) ? quire_min(end, i->size) : end;
 	s64 r = 0;
 
 	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) &&

@@ -139,34 +139,6 @@ static void fill(struct access_result *r, u64 addr, enum quire_outcome o)
 	r->addr = addr;
 }
 
-/* As may_jump() of the other executor; the read of the byte may fault, too. */
-static enum quire_outcome execute(u64 addr, u64 *value)
-{
-	struct quire_vma_info v = {0};
-	bool found = quire_mm_vma_at(mm, addr, &v);
-	enum quire_outcome o;
-	u8 byte = 0xc3;
-
-	if (found && v.file)
-		v.file->ops->put(v.file);
-	if (found && !in_window(v.start) && v.start > addr)
-		found = false;
-	if (found && (v.flags & VM_EXEC)) {
-		if (v.start > addr) {
-			*value = 0xbad;
-			return QUIRE_DONE_MINOR;
-		}
-		o = user_read(mm, addr, &byte, 1);
-		if (o)
-			return o;
-		if (byte != 0xc3) {
-			*value = 0xbad;
-			return o;
-		}
-	}
-	return user_exec(mm, addr);
-}
-
 void exec_access(enum opcode code, u64_t addr, u64_t value, struct access_result *r)
 {
 	u64 word = 0;
@@ -176,7 +148,7 @@ void exec_access(enum opcode code, u64_t addr, u64_t value, struct access_result
 	else if (code == OP_STORE)
 		fill(r, addr, user_write(mm, addr, &value, 8));
 	else
-		fill(r, addr, execute(addr, &word));
+		fill(r, addr, user_exec(mm, addr));
 	r->value = word;
 	posix_quiescent();
 }
@@ -232,8 +204,7 @@ static s64 allocate(struct posix_file *f, const u64 *a)
 	if (a[1] != 0 && a[1] != 1 && a[1] != 3)
 		return -EOPNOTSUPP;
 	if (a[1] == 3)
-		return a[2] < f->size ? quire_cache_punch(&f->map, a[2], quire_min(end, f->size))
-				      : 0;
+		return quire_cache_punch(&f->map, a[2], end);
 	r = quire_cache_fill(&f->map, a[2], end);
 	if (!r && !a[1] && end > f->size)
 		posix_file_truncate(f, end);

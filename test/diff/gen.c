@@ -133,9 +133,10 @@ static void gen_madvise(struct op *o)
 	/* It would go over the holes, to the program's own memory. */
 	if (o->arg[1].v == INT64_MIN)
 		o->arg[1].v = PG;
-	o->arg[2] = number(pick(30) ? ONE_OF(0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 9, 9, 10, 11, 16, 17,
-					     18, 19, 20, 22, 22, 23, 23, 23, 24, 24)
-				    : ONE_OF(5, 6, 7, 12, 13, 14, 15, 26, 99, -1, 21));
+	o->arg[2] = number(pick(30)  ? ONE_OF(0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 9, 9, 10, 11, 16, 17,
+					      18, 19, 20, 22, 22, 23, 23, 23, 24, 24, 21)
+			   : pick(8) ? ONE_OF(5, 6, 7, 26, 99, -1)
+				     : ONE_OF(12, 13, 14, 15));
 }
 
 static struct arg place(void)

@@ -112,11 +112,34 @@ static char *result_text(char *at, s64_t r)
 	return at + sprintf(at, "%#lx", (u64_t)r);
 }
 
+/* The program may jump where it finds a return, or a fault.  True: *r is the end of it. */
+static bool must_not_jump(u64_t addr, struct access_result *r)
+{
+	static struct region all[REGIONS];
+	unsigned n = exec_regions(all, REGIONS), i = 0;
+
+	while (i < n && all[i].end <= addr)
+		i++;
+	if (i == n || all[i].perms[2] != 'x')
+		return false;
+	if (all[i].start > addr) { /* it may be a stack that grows */
+		r->value = 0xbad;
+		return all[i].start - addr <= 64UL << 20;
+	}
+	exec_access(OP_LOAD, addr, 0, r);
+	if (!r->signo && (unsigned char)r->value == 0xc3)
+		return false;
+	return true;
+}
+
 static char *access_text(char *at, const struct op *o, u64_t *arg)
 {
 	struct access_result r = {0};
 
-	exec_access(o->code, arg[0], arg[1], &r);
+	if (o->code != OP_EXEC || !must_not_jump(arg[0], &r)) {
+		r = (struct access_result){0};
+		exec_access(o->code, arg[0], arg[1], &r);
+	}
 	if (!r.signo)
 		return at + sprintf(at, "%#lx", r.value);
 	at += sprintf(at, "signal %d code %d at ", r.signo, r.code);

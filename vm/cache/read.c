@@ -220,8 +220,15 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 	int r;
 
 	for (u64 at = start >> QUIRE_PAGE_SHIFT; at < last; at++) {
-		if (cache_present(m, at))
+		p = cache_find(m, at);
+		if (p) {
+			/* Asked for a second time it is up to date; gone again: the next will do.
+			 */
+			if (!m->ops->read_pages)
+				(void)cache_wait_uptodate(m, p);
+			quire_page_put(p);
 			continue;
+		}
 		if (quire_host_killed())
 			return -EINTR;
 		/* Beyond the size, too: fallocate keeps it, or sets it afterwards. */

@@ -68,7 +68,8 @@ struct around {
 	struct pte after;       /* the target's entry, if it was made */
 };
 
-/* The aligned window around the fault, inside the VMA, the page table and the file. */
+/* The window around the fault, inside the VMA, the page table and the file.  It begins at an
+ * aligned address, or with the VMA, and has its full size in both cases: as Linux's. */
 static void window(struct fault *f, struct around *w, u64 limit)
 {
 	struct vma *v = f->vma;
@@ -79,17 +80,16 @@ static void window(struct fault *f, struct around *w, u64 limit)
 		size = 1;
 	else if (size > AROUND_MAX)
 		size = AROUND_MAX;
-	/* A power of two, so that windows don't overlap. */
 	while (size & (size - 1))
 		size &= size - 1;
 	start = f->addr & ~(size * QUIRE_PAGE_SIZE - 1);
-	end = start + size * QUIRE_PAGE_SIZE;
 	start = quire_max(quire_max(start, table), v->start);
+	end = start + size * QUIRE_PAGE_SIZE;
 	end = quire_min(quire_min(end, table + QUIRE_PMD_SIZE), v->end);
 	w->target = (unsigned)((f->addr - start) >> QUIRE_PAGE_SHIFT);
 	w->n = (unsigned)((end - start) >> QUIRE_PAGE_SHIFT);
 	w->first = f->pgoff - w->target;
-	w->n = (unsigned)quire_min((u64)w->n, limit - w->first);
+	w->n = limit > w->first ? (unsigned)quire_min((u64)w->n, limit - w->first) : 0;
 	w->mapped = w->fresh = 0;
 	w->after = (struct pte){0};
 }
@@ -168,9 +168,9 @@ static enum quire_outcome map_cached(struct fault *f, enum quire_cause cause)
 	u64 limit = cache_size_pages(m);
 	struct around w;
 
-	if (f->pgoff >= limit)
-		return FAULT_AGAIN;
 	window(f, &w, limit);
+	if (!w.n)
+		return FAULT_AGAIN;
 	pt_lock(&f->at);
 	if (quire_likely(pte_none(pt_get(&f->at))))
 		map_window_locked(f, &w);

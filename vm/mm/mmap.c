@@ -361,8 +361,12 @@ s64 quire_brk(struct quire_mm *mm, u64 brk)
 		if (brk_grow(mm, from, to))
 			goto out;
 		populate = mm->def_flags & VM_LOCKED;
-	} else if (to < from && unmap_locked(mm, to, from)) {
-		goto out;
+	} else if (to < from) {
+		const struct vma *v = vma_find(&mm->index, to);
+
+		/* With nothing there to unmap Linux refuses, too. */
+		if (!v || v->start >= from || unmap_locked(mm, to, from))
+			goto out;
 	}
 	mm->brk = old = brk;
 out:

@@ -7,6 +7,7 @@
 #include <quire/assert.h>
 #include <quire/errno.h>
 
+#include "../rmap/rmap.h"
 #include "internal.h"
 
 /* The neighbour below must stay out of the guard gap, unless it is a stack itself or
@@ -37,6 +38,9 @@ int vma_expand_down(struct vma *v, u64 new_start)
 	if (new_start < quire_sysctl.mmap_min_addr || pages > v->pgoff ||
 	    !gap_ok(vma_find_prev(&mm->index, v->start), new_start))
 		return -ENOMEM;
+	/* As Linux does; it shows where a fork copies what has one. */
+	if (anon_vma_prepare(v))
+		return -EAGAIN;
 	if (!mm_may_expand(mm, v->flags, pages) || v->end - new_start > mm->limits.stack ||
 	    mm_lock_check(mm, v->flags, pages << QUIRE_PAGE_SHIFT))
 		return -ENOMEM;
