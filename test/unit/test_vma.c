@@ -275,6 +275,27 @@ static void locks(void **state)
 
 /* ---- readers in other threads ------------------------------------------------------------ */
 
+/* The VMA of an even page, which is always there. */
+static bool see(u64 k)
+{
+	bool right = false;
+	struct vma *v;
+
+	quire_rcu_read_lock();
+	v = vma_find(&index_, at(k));
+	if (v && vma_read_trylock(v)) {
+		if (v->mm != owner || v->start >= v->end)
+			abort();
+		right = v->start == at(k);
+		vma_read_unlock(v);
+	}
+	quire_rcu_read_unlock();
+	posix_quiescent();
+	return right;
+}
+
+/* While the index changes a look-up may miss (its caller then looks again under
+ * mmap_lock), but what it finds is a VMA that lives, and it doesn't miss for long. */
 static void read_or_edit(void *arg, unsigned i)
 {
 	(void)arg;
@@ -286,23 +307,17 @@ static void read_or_edit(void *arg, unsigned i)
 				erase(slot[k]);
 			else
 				insert(k, k + 1);
-		} else {
-			u64 k = (n * 13 + i) % 1000;
-			struct vma *v;
-
-			/* The even pages always have their VMA. */
-			quire_rcu_read_lock();
-			v = vma_find(&index_, at(k & ~1UL));
-			if (!v || !vma_read_trylock(v) || v->start != at(k & ~1UL))
-				abort();
-			vma_read_unlock(v);
-			quire_rcu_read_unlock();
+			posix_quiescent();
+			continue;
 		}
-		posix_quiescent();
+		unsigned tries = 0;
+		while (!see((n * 13 + i) % 1000 & ~1UL))
+			if (++tries == 10000000)
+				abort();
 	}
 }
 
-static void readers_see_a_whole_index(void **state)
+static void readers_need_no_lock(void **state)
 {
 	(void)state;
 	owner = unit_mm();
@@ -319,11 +334,7 @@ static void readers_see_a_whole_index(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    UNIT_TEST(index_against_an_array),
-    UNIT_TEST(edits_of_many),
-    UNIT_TEST(gap_edges),
-    UNIT_TEST(gaps_keep_clear_of_stacks),
-    UNIT_TEST(locks),
-    UNIT_TEST(readers_see_a_whole_index),
+    UNIT_TEST(index_against_an_array),    UNIT_TEST(edits_of_many), UNIT_TEST(gap_edges),
+    UNIT_TEST(gaps_keep_clear_of_stacks), UNIT_TEST(locks),         UNIT_TEST(readers_need_no_lock),
 };
 UNIT_MAIN(tests)
