@@ -20,9 +20,9 @@ def value(expression):
 
 
 def running_task():
-    gs = int(value("$gs_base"))
+    gs = int(value("$gs_base")) & (1 << 64) - 1  # gdb has it signed
     if gs < 1 << 63:
-        gs = int(value("$k_gs_base"))
+        gs = int(value("$k_gs_base")) & (1 << 64) - 1
     return gdb.Value(gs).cast(gdb.lookup_type("struct percpu").pointer())["current"]
 
 
