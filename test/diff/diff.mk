@@ -13,5 +13,17 @@ $(BUILD)/diff/diff-linux: $(DIFF_SRCS:%.c=$(BUILD)/diff/%.o) $(BUILD)/diff/test/
 	@echo "  LD      $@"
 	$(Q)$(CC) -static -no-pie -o $@ $^
 
-.PHONY: diff-progs diff diff-long
+DIFF := test/diff/drive
+.PHONY: diff-progs diff diff-long diff-guest
 diff-progs: $(BUILD)/diff/diff-posix $(BUILD)/diff/diff-linux
+
+diff: diff-progs ## the same random programs on Linux and on the userspace port, a fixed short part
+	@echo "== diff"
+	@$(DIFF) --cases test/diff/cases
+	@timeout 60 $(DIFF) --seed 1 --runs 5000
+
+diff-long: diff-progs ## the same for SECONDS=, from a random seed (SEED= to choose)
+	$(DIFF) --seconds $(SECONDS) --stop 20 --seed $(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+
+diff-guest: diff-progs all ## the same random programs on Linux and inside Quire: RUNS=, SEED=
+	$(DIFF) --other './quire run -- $(BUILD)/diff/diff-linux' --runs $(or $(RUNS),200) --seed $(or $(SEED),1)

@@ -21,6 +21,8 @@
 
 #include "diff.h"
 
+#define TABLE (2UL << 20)
+
 static int file[FILES], maps_fd, pagemap_fd;
 static sigjmp_buf back;
 static struct access_result *volatile pending;
@@ -78,6 +80,20 @@ static void open_proc(void)
 		fail("/proc/self");
 }
 
+/* A neighbour above the window that nothing merges with, and that starts with a page
+ * table: what a fault maps around it depends on the alignment. */
+static u64_t top_of_window(void)
+{
+	char *p = mmap(NULL, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	u64_t end = (u64_t)p + PG, start = (end - PG) & ~(TABLE - 1);
+
+	munmap(p, PG);
+	p = mmap(NULL, end - start, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if ((u64_t)p != start)
+		fail("the window below the top");
+	return start;
+}
+
 void exec_start(void)
 {
 	char name[3] = "q0";
@@ -94,8 +110,7 @@ void exec_start(void)
 	if ((u64_t)syscall(SYS_brk, window_heap) != window_heap)
 		fail("brk");
 	*(volatile char *)(window_heap - 1) = 1;
-	/* A neighbour that nothing merges with. */
-	window_top = (u64_t)mmap(NULL, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	window_top = top_of_window();
 }
 
 /* ---- what is there --------------------------------------------------------------------- */

@@ -152,6 +152,7 @@ static char *access_text(char *at, const struct op *o, u64_t *arg)
  *
  * Which VMAs become one changed, too: there the core has a switch (newer_merging).
  *
+ * MAP_STACK keeps huge pages away since 6.7, which keeps regions apart.
  * MADV_REMOVE of shared memory that can't be written is allowed now.
  * mremap to a given place takes several regions at once since 6.17, and looks at the
  * new address before the old one; pwrite makes the page of the file before it reads
@@ -181,6 +182,8 @@ static bool any_read_only(u64_t start, u64_t len)
 
 static bool left_out(enum opcode code, const u64_t *arg)
 {
+	if (code == OP_MMAP)
+		return arg[3] & 0x20000;
 	if (code == OP_MREMAP && (arg[2] >> 47 || ((arg[3] & 4) && arg[1] != arg[2])))
 		return true;
 	if (code == OP_MREMAP && (arg[3] & 6))

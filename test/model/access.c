@@ -10,11 +10,12 @@ enum quire_outcome outcome_of(const struct mpage *g, unsigned access)
 
 	if (g->kind == NONE)
 		return QUIRE_SEGV_MAPERR;
-	if (!(g->prot & need))
+	/* What may be read is brought in before it turns out that it isn't to be executed. */
+	if (!(g->prot & need) && (!(access & QUIRE_EXEC) || !g->prot))
 		return QUIRE_SEGV_ACCERR;
 	if (g->kind != ANON && !g->copied && g->pgoff >= world.file[g->file].pages)
 		return QUIRE_SIGBUS;
-	return QUIRE_DONE_MINOR;
+	return g->prot & need ? QUIRE_DONE_MINOR : QUIRE_SEGV_ACCERR;
 }
 
 u64 word_of(const struct mpage *g)
