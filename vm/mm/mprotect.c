@@ -111,7 +111,8 @@ static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags, bool *p
 			newflags |= VM_ACCOUNT;
 		}
 	}
-	if (quire_sysctl.newer_merging && !(newflags & VM_WRITE) && vma_anonymous(v) && !v->anon_vma)
+	if (quire_sysctl.newer_merging && !(newflags & VM_WRITE) && vma_anonymous(v) &&
+	    !v->anon_vma)
 		newflags &= ~VM_ACCOUNT;
 	err = vma_modify(v, start, end, newflags, &now);
 	if (err) {
