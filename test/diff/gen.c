@@ -256,7 +256,7 @@ static void clamp(const struct arg *addr, struct arg *len)
 {
 	s64_t room = -(addr->v & ~4095L);
 
-	if (addr->base == 't' && len->v > room)
+	if (addr->base == 't' && (len->v > room || len->v == INT64_MIN))
 		len->v = room;
 }
 

@@ -96,6 +96,9 @@ int quire_cache_punch(struct quire_mapping *m, u64 start, u64 end)
 
 	if (start >= end)
 		return 0;
+	/* Linux's tmpfs takes the empty range of whole pages at 0 for all: it unmaps the file. */
+	if (!start && !after && !m->ops->read_pages)
+		unmap_mapping_range(m, 0, ~0UL, false);
 	if (first > after) /* inside one page */
 		return clear_part(m, after, head, tail, true);
 	if (head)

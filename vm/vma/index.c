@@ -201,8 +201,12 @@ static inline u64 room_fit(const struct room *r, u64 from, u64 to)
 	return r->down ? b - r->len : a;
 }
 
-/* Room between prev_end and what begins with entry `next` of this level. */
-static u64 room_before(const struct room *r, u64 prev_end, const struct entry *next, unsigned level)
+/*
+ * Room between prev_end and what begins with entry `next` of this level.  From the top down,
+ * a gap that would do but for a stack's guard gap makes the search go on below that guard
+ * gap, even if other mappings lie in it: so it is on Linux.
+ */
+static u64 room_before(struct room *r, u64 prev_end, const struct entry *next, unsigned level)
 {
 	u64 at = room_fit(r, prev_end, next->start);
 
@@ -213,13 +217,15 @@ static u64 room_before(const struct room *r, u64 prev_end, const struct entry *n
 	const struct vma *v = next->ptr;
 	if (!(v->flags & VM_GROWSDOWN))
 		return at;
+	if (r->down)
+		r->high = quire_min(r->high, vma_guarded_start(v));
 	return room_fit(r, prev_end, vma_guarded_start(v));
 }
 
 static u64 largest_gap(const struct vma_node *node);
 
 /* Room strictly inside what the node covers. */
-static u64 room_inside(const struct room *r, struct vma_node *node)
+static u64 room_inside(struct room *r, struct vma_node *node)
 {
 	unsigned n = node->n;
 
@@ -252,7 +258,7 @@ static u64 room_inside(const struct room *r, struct vma_node *node)
 
 u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
 {
-	const struct room r = {.len = len, .low = low, .high = high, .down = topdown};
+	struct room r = {.len = len, .low = low, .high = high, .down = topdown};
 	struct vma_node *root = x->root;
 	u64 at;
 
