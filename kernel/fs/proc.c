@@ -398,6 +398,7 @@ static const struct proc_entry root_table[] = {
     {"stat", S_IFREG | 0444, .show = proc_show_stat},
     {"swaps", S_IFREG | 0444, .show = proc_show_swaps},
     {"sys", S_IFDIR | 0555, .dir = proc_sys_table},
+    {"sysrq-trigger", S_IFREG | 0200, .write = proc_write_sysrq},
     {"uptime", S_IFREG | 0444, .show = proc_show_uptime},
     {"version", S_IFREG | 0444, .show = proc_show_version},
     {"vmstat", S_IFREG | 0444, .show = proc_show_vmstat},

@@ -109,6 +109,8 @@ int proc_show_stat(struct seq *s, struct proc_ctx *c);
 int proc_show_uptime(struct seq *s, struct proc_ctx *c);
 int proc_show_loadavg(struct seq *s, struct proc_ctx *c);
 int proc_show_version(struct seq *s, struct proc_ctx *c);
+/* 'c' crashes the kernel, for tests of what it says then; no other key is there. */
+s64 proc_write_sysrq(struct proc_ctx *c, char *buf, size_t n);
 int proc_show_filesystems(struct seq *s, struct proc_ctx *c);
 int proc_show_cmdline(struct seq *s, struct proc_ctx *c);
 int proc_show_devices(struct seq *s, struct proc_ctx *c);
