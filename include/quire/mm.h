@@ -119,8 +119,11 @@ s64 quire_remap_file_pages(struct quire_mm *mm, u64 addr, u64 size, u64 prot, u6
 
 /*
  * A special mapping of n given frames (vdso, vvar): not expandable, not
- * copied at fork but shared, not dumped.  name as /proc/PID/maps shows it
- * (static storage).  The core takes a reference on each frame.
+ * copied at fork but shared, not dumped, only unmapped and moved as a whole.
+ * With PROT_EXEC it is code, which may be written to after mprotect() and by
+ * quire_mm_access(), in private copies; without, it is data that only the program
+ * itself reads.  name as /proc/PID/maps shows it (static storage).  The core takes a
+ * reference on each frame.
  */
 s64 quire_map_special(struct quire_mm *mm, u64 addr, const struct pfn *frames, u64 n, u64 prot,
 		      const char *name);

@@ -131,13 +131,14 @@ static void show_flags(struct seq *s, u64 flags)
 		u64 bit;
 		char name[3];
 	} names[] = {
-	    {VM_READ, "rd"},     {VM_WRITE, "wr"},      {VM_EXEC, "ex"},
-	    {VM_SHARED, "sh"},   {VM_MAYREAD, "mr"},    {VM_MAYWRITE, "mw"},
-	    {VM_MAYEXEC, "me"},  {VM_MAYSHARE, "ms"},   {VM_GROWSDOWN, "gd"},
-	    {VM_LOCKED, "lo"},   {VM_SEQ_READ, "sr"},   {VM_RAND_READ, "rr"},
-	    {VM_DONTCOPY, "dc"}, {VM_DONTEXPAND, "de"}, {VM_LOCKONFAULT, "lf"},
-	    {VM_ACCOUNT, "ac"},  {VM_NORESERVE, "nr"},  {VM_WIPEONFORK, "wf"},
-	    {VM_DONTDUMP, "dd"}, {VM_SOFTDIRTY, "sd"},
+	    {VM_READ, "rd"},       {VM_WRITE, "wr"},       {VM_EXEC, "ex"},
+	    {VM_SHARED, "sh"},     {VM_MAYREAD, "mr"},     {VM_MAYWRITE, "mw"},
+	    {VM_MAYEXEC, "me"},    {VM_MAYSHARE, "ms"},    {VM_GROWSDOWN, "gd"},
+	    {VM_PFNMAP, "pf"},     {VM_LOCKED, "lo"},      {VM_IO, "io"},
+	    {VM_SEQ_READ, "sr"},   {VM_RAND_READ, "rr"},   {VM_DONTCOPY, "dc"},
+	    {VM_DONTEXPAND, "de"}, {VM_LOCKONFAULT, "lf"}, {VM_ACCOUNT, "ac"},
+	    {VM_NORESERVE, "nr"},  {VM_WIPEONFORK, "wf"},  {VM_DONTDUMP, "dd"},
+	    {VM_SOFTDIRTY, "sd"},
 	};
 	seq_puts(s, "VmFlags: ");
 	for (unsigned i = 0; i < quire_array_size(names); i++)

@@ -436,6 +436,7 @@ static void special_mappings(void **state)
 	struct page *p = quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
 	struct pfn frame = page_pfn(p);
 	struct quire_vma_info i;
+	u8 byte = 0x55;
 
 	(void)state;
 	memset(page_view(p), 0x33, PAGE);
@@ -451,6 +452,43 @@ static void special_mappings(void **state)
 	quire_check_all();
 	posix_mm_put(mm);
 	posix_mm_put(child);
+	assert_int_equal(p->refs, 1);
+
+	/* Code may be written to, and what is written to is a copy. */
+	struct pfn two[2] = {frame, frame};
+	mm = unit_mm();
+	assert_int_equal(quire_map_special(mm, BASE, two, 2, PROT_READ | PROT_EXEC, "[vdso]"),
+			 BASE);
+	assert_int_equal(quire_munmap(mm, BASE, PAGE), -EINVAL);
+	assert_int_equal(quire_munmap(mm, BASE - PAGE, 2 * PAGE), -EINVAL);
+	assert_int_equal(quire_mprotect(mm, BASE + PAGE, PAGE, PROT_READ, -1), -EINVAL);
+	assert_int_equal(quire_mm_access(mm, BASE + PAGE, &byte, 1, true, true), 1);
+	assert_int_equal(quire_mprotect(mm, BASE, 2 * PAGE, PROT_READ | PROT_WRITE, -1), 0);
+	quire_check_all();
+	assert_int_equal(user_touch(mm, BASE, true), 0);
+	assert_int_equal(quire_mm_fork(mm, NULL, &child), 0);
+	assert_int_equal(user_touch(child, BASE + 8, true), 0);
+	quire_check_all();
+	assert_int_equal(unit_get(mm, BASE), 0x3333333333333301);
+	assert_int_equal(unit_get(mm, BASE + 8), 0x3333333333333333);
+	assert_int_equal(unit_get(mm, BASE + PAGE), 0x3333333333333355);
+	assert_int_equal(quire_madvise(mm, BASE, 2 * PAGE, MADV_DONTNEED), 0);
+	assert_int_equal(unit_get(mm, BASE), 0x3333333333333333);
+	assert_int_equal(quire_mremap(mm, BASE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				      BASE + 64 * PAGE),
+			 BASE + 64 * PAGE);
+	assert_int_equal(unit_get(mm, BASE + 64 * PAGE), 0x3333333333333333);
+	quire_check_all();
+	posix_mm_put(mm);
+	posix_mm_put(child);
+
+	/* Data may not, and nobody looks in from outside. */
+	mm = unit_mm();
+	assert_int_equal(quire_map_special(mm, BASE, two, 2, PROT_READ, "[vvar]"), BASE);
+	assert_int_equal(quire_mprotect(mm, BASE, 2 * PAGE, PROT_READ | PROT_WRITE, -1), -EACCES);
+	assert_int_equal(quire_madvise(mm, BASE, 2 * PAGE, MADV_DONTNEED), -EINVAL);
+	assert_int_equal(quire_mm_access(mm, BASE, &byte, 1, false, true), 0);
+	posix_mm_put(mm);
 	assert_int_equal(p->refs, 1);
 	quire_page_put(p);
 }

@@ -32,9 +32,11 @@ enum looked { FOUND, FAULT_IN, DENIED };
 
 static bool allowed(const struct vma *v, const struct look *l)
 {
+	if (v->flags & VM_PFNMAP)
+		return false;
 	if (l->write)
-		return (v->flags & VM_WRITE) || (l->force && (v->flags & VM_MAYWRITE) &&
-						 !(v->flags & (VM_SHARED | VM_SPECIAL)));
+		return (v->flags & VM_WRITE) ||
+		       (l->force && (v->flags & (VM_MAYWRITE | VM_SHARED)) == VM_MAYWRITE);
 	return (v->flags & VM_READ) || (l->force && (v->flags & VM_MAYREAD));
 }
 
@@ -74,11 +76,18 @@ static bool take_mapped(const struct vma *v, struct look *l)
 /* What the file (or fresh anonymous memory) has at the address, without mapping it. */
 static struct page *unmapped_page(const struct vma *v, u64 addr)
 {
+	u64 pgoff = vma_pgoff_of(v, addr);
+	struct page *p;
 	int err;
 
 	if (v->mapping)
-		return quire_cache_get(v->mapping, vma_pgoff_of(v, addr), &err);
-	return v->flags & VM_SPECIAL ? NULL : quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
+		return quire_cache_get(v->mapping, pgoff, &err);
+	if (!(v->flags & VM_SPECIAL))
+		return quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
+	p = pgoff < v->special->n ? pfn_page(v->special->frame[pgoff]) : NULL;
+	if (p)
+		quire_page_get(p);
+	return p;
 }
 
 /* Put a private copy of what the entry has (`seen`) into its place. */

@@ -76,7 +76,7 @@ static int advise_dontneed(struct vma *v, u64 start, u64 end, int advice)
 {
 	struct tlb_gather g;
 
-	if ((v->flags & VM_SPECIAL) || (advice == MADV_DONTNEED && (v->flags & VM_LOCKED)))
+	if ((v->flags & VM_PFNMAP) || (advice == MADV_DONTNEED && (v->flags & VM_LOCKED)))
 		return -EINVAL;
 	mm_update_peaks(v->mm);
 	gather_init(&g, v->mm, false);

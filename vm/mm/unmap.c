@@ -177,6 +177,10 @@ int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end)
 		return 0;
 	u->first = v;
 	u->last = v->end >= end ? v : vma_find_prev(&mm->index, end);
+	/* Special mappings stay whole. */
+	if ((start > v->start && (v->flags & VM_SPECIAL)) ||
+	    (end < u->last->end && (u->last->flags & VM_SPECIAL)))
+		return -EINVAL;
 	if (start > v->start) {
 		if (end < v->end && mm->map_count >= quire_sysctl.max_map_count)
 			return -ENOMEM;

@@ -90,6 +90,8 @@ no_memory:
 
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out)
 {
+	if ((start != v->start || end != v->end) && (v->flags & VM_SPECIAL))
+		return -EINVAL;
 	/* From here on no fault gives v an anon_vma. */
 	vma_write_lock(v);
 
