@@ -53,6 +53,7 @@ SETTING(max_map_count, max_map_count, 0x7fffffffUL)
 SETTING(overcommit_memory, overcommit_memory, 2UL)
 SETTING(overcommit_ratio, overcommit_ratio, 0x7fffffffUL)
 SETTING(overcommit_kbytes, overcommit_kbytes, ~0UL >> 12)
+SETTING(newer_merging, newer_merging, 1UL)
 SETTING(mmap_min_addr, mmap_min_addr, QUIRE_USER_END)
 
 static s64 write_drop_caches(struct proc_ctx *c, char *buf, size_t n)
@@ -161,6 +162,7 @@ static const struct proc_entry vm_table[] = {
     RW("overcommit_kbytes", overcommit_kbytes),
     RW("overcommit_memory", overcommit_memory),
     RW("overcommit_ratio", overcommit_ratio),
+    RW("quire_newer_merging", newer_merging),
     {0},
 };
 static const struct proc_entry random_table[] = {

@@ -60,6 +60,11 @@ void exec_boot(char **argv)
 		execve("/proc/self/exe", argv, environ);
 		fail("execve");
 	}
+	/* A setting that only Quire has. */
+	int fd = open("/proc/sys/vm/quire_newer_merging", O_WRONLY);
+	if (fd >= 0 && write(fd, "1", 1) != 1)
+		fail("quire_newer_merging");
+	close(fd);
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
@@ -106,7 +111,7 @@ void exec_start(void)
 	}
 	open_proc();
 	brk = (u64_t)syscall(SYS_brk, 0);
-	window_heap = (brk + PG - 1) / PG * PG + 4 * PG;
+	window_heap = (brk + TABLE) & ~(TABLE - 1);
 	if ((u64_t)syscall(SYS_brk, window_heap) != window_heap)
 		fail("brk");
 	*(volatile char *)(window_heap - 1) = 1;

@@ -52,7 +52,7 @@ void exec_start(void)
 	quire_mm_layout(mm)->mmap_base = TOP + PG;
 	quire_mm_layout(mm)->task_size = USER_END;
 	quire_mm_layout(mm)->start_brk = HEAP;
-	window_heap = HEAP + 4 * PG;
+	window_heap = HEAP + (2UL << 20);
 	quire_brk(mm, window_heap);
 	user_touch(mm, window_heap - 1, true);
 	window_top =

@@ -96,9 +96,10 @@ int quire_cache_punch(struct quire_mapping *m, u64 start, u64 end)
 
 	if (start >= end)
 		return 0;
-	/* Linux's tmpfs takes the empty range of whole pages at 0 for all: it unmaps the file. */
-	if (!start && !after && !m->ops->read_pages)
-		unmap_mapping_range(m, 0, ~0UL, false);
+	/* Within the first page Linux's tmpfs reckons the end of the whole pages as -1, and
+	 * unmaps all from their start on. */
+	if (!after && !m->ops->read_pages)
+		unmap_mapping_range(m, first, ~0UL, false);
 	if (first > after) /* inside one page */
 		return clear_part(m, after, head, tail, true);
 	if (head)

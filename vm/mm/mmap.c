@@ -56,8 +56,8 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 	lowest = quire_max(lowest, QUIRE_PAGE_SIZE);
 	if (addr) {
 		addr = quire_round_up(addr, QUIRE_PAGE_SIZE);
-		if (addr >= lowest && hint_free(mm, addr, len, low ? LOW_END : top))
-			return (s64)addr;
+		if (hint_free(mm, addr, len, low ? LOW_END : top))
+			return addr < lowest && !mm->limits.rawio ? -EPERM : (s64)addr;
 	}
 	if (low)
 		at = vma_gap(&mm->index, len, LOW_START, LOW_END, false);
