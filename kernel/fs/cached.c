@@ -302,6 +302,9 @@ static s64 cached_fallocate(struct file *f, int mode, u64 off, u64 len)
 
 	if (mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH | FALLOC_ZERO))
 		return -EOPNOTSUPP;
+	/* Files in memory for their own sake: Linux's tmpfs doesn't know it. */
+	if ((mode & FALLOC_ZERO) && i->mapping.swapbacked)
+		return -EOPNOTSUPP;
 	if ((mode & FALLOC_PUNCH) && (mode & FALLOC_ZERO || !(mode & FALLOC_KEEP_SIZE)))
 		return -EOPNOTSUPP;
 	mutex_lock(&i->lock);
