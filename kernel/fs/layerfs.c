@@ -462,6 +462,8 @@ static int through_setattr(struct node *n, const struct attr *a)
 static int set_size(struct node *n, u64 size)
 {
 	struct inode *i = &n->i;
+	/* What fallocate put beyond the size stays there on tmpfs. */
+	bool keep = size > i->size && i->mapping.swapbacked;
 
 	if ((i->seals & F_SEAL_SHRINK) && size < i->size)
 		return -EPERM;
@@ -470,7 +472,8 @@ static int set_size(struct node *n, u64 size)
 	if (!layer_of(i)->through && size < n->store_size)
 		__atomic_store_n(&n->store_size, size, __ATOMIC_RELEASE);
 	__atomic_store_n(&i->size, size, __ATOMIC_RELEASE);
-	quire_cache_truncate(&i->mapping, size);
+	if (!keep)
+		quire_cache_truncate(&i->mapping, size);
 	return 0;
 }
 

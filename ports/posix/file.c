@@ -244,11 +244,16 @@ s64 posix_file_write(struct posix_file *f, u64 pos, const void *buf, size_t n)
 
 void posix_file_truncate(struct posix_file *f, u64 size)
 {
+	bool keep;
+
 	store_lock(f);
 	store_grow(f, size);
+	/* As on tmpfs, what was filled beyond the size stays there. */
+	keep = size > f->size && !f->store;
 	if (size < f->size && f->store)
 		memset(f->data + size, 0, f->cap - size);
 	__atomic_store_n(&f->size, size, __ATOMIC_RELEASE);
 	store_unlock(f);
-	quire_cache_truncate(&f->map, size);
+	if (!keep)
+		quire_cache_truncate(&f->map, size);
 }
