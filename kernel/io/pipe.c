@@ -129,10 +129,12 @@ static void consume_locked(struct pipe *p, size_t n)
 	while (n) {
 		size_t part = n;
 		piece(p, tail, &part);
-		u64 at = tail & (p->size - 1);
+		u64 at = tail & (p->size - 1), wrapped = (tail & QUIRE_PAGE_MASK) + p->size;
 		tail += part;
 		n -= part;
 		if ((tail & ~QUIRE_PAGE_MASK) && tail != p->head)
+			continue;
+		if (p->head > wrapped) /* the writer came round into this page's beginning */
 			continue;
 		struct page **slot = &p->page[at >> QUIRE_PAGE_SHIFT];
 		if (!p->spare)
