@@ -169,6 +169,7 @@ struct quire_meminfo { /* pages */
 	u64 slab_reclaimable, slab_unreclaimable, page_tables, kernel_areas;
 	u64 active_anon, inactive_anon, active_file, inactive_file, unevictable, mlocked;
 	u64 committed, commit_limit, per_cpu;
+	u64 retired;  /* frames that are never given out again (HWPOISON) */
 	u64 reserved; /* frames the host had taken before quire_init() and the core's own tables */
 };
 void quire_meminfo(struct quire_meminfo *out);

@@ -67,6 +67,7 @@ int proc_show_meminfo(struct seq *s, struct proc_ctx *c)
 	};
 	for (unsigned i = 0; i < quire_array_size(line); i++)
 		seq_printf(s, "%-16s%8lu kB\n", line[i].name, KB(line[i].pages));
+	seq_printf(s, "HardwareCorrupted: %5lu kB\n", KB(m.retired));
 	return 0;
 }
 

@@ -442,7 +442,7 @@ static u64 frames_in_use(void)
 	quire_rcu_barrier();
 	quire_meminfo(&m);
 	return m.total - m.free - m.file_cache - m.shmem - m.slab_reclaimable -
-	       m.slab_unreclaimable - m.kernel_areas - pty_frames();
+	       m.slab_unreclaimable - m.kernel_areas - pty_frames() - m.retired;
 }
 
 /* Let what was put off happen: RCU's callbacks, threads of the kernel that hold something. */

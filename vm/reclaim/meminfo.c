@@ -52,6 +52,7 @@ void quire_meminfo(struct quire_meminfo *out)
 	out->kernel_areas = kernel_area_frames() + kernel_area_tables() + kernel_reserve_frames();
 	out->committed = mm_committed();
 	out->commit_limit = mm_commit_limit();
+	out->retired = pages_retired();
 	out->reserved = core_config.max_pfn - quire_min(core_config.max_pfn, out->total);
 	out->available = available(out);
 }
