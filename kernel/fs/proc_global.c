@@ -287,6 +287,7 @@ static void cpu_line(struct seq *s, const struct sched_times *t)
 int proc_show_stat(struct seq *s, struct proc_ctx *c)
 {
 	struct sched_times sum = {0}, one;
+	struct task_stats tasks;
 	(void)c;
 	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
 		sched_cpu_times(cpu, &one);
@@ -302,8 +303,10 @@ int proc_show_stat(struct seq *s, struct proc_ctx *c)
 		seq_printf(s, "cpu%u", cpu);
 		cpu_line(s, &one);
 	}
-	seq_printf(s, "ctxt %lu\nbtime %lu\nprocs_running %u\nprocs_blocked 0\n", sum.switches,
-		   wall_offset_ns / NSEC, sched_nr_running());
+	task_stats(&tasks);
+	seq_printf(s, "ctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked %u\n",
+		   sum.switches, wall_offset_ns / NSEC, tasks.made, sched_nr_running(),
+		   tasks.blocked);
 	return 0;
 }
 
@@ -324,19 +327,20 @@ int proc_show_uptime(struct seq *s, struct proc_ctx *c)
 int proc_show_loadavg(struct seq *s, struct proc_ctx *c)
 {
 	u64 load[3];
-	u32 threads = 0, last = 0, pid = 1;
+	u32 threads = 0, pid = 1;
 	struct process *p;
+	struct task_stats tasks;
 	(void)c;
 	sched_loadavg(load);
 	while ((p = process_next(pid))) {
 		threads += p->nr_threads;
-		last = p->tgid;
-		pid = last + 1;
+		pid = p->tgid + 1;
 		process_put(p);
 	}
+	task_stats(&tasks);
 	for (int i = 0; i < 3; i++)
 		seq_printf(s, "%lu.%02lu ", load[i] >> 11, ((load[i] & 2047) * 100) >> 11);
-	seq_printf(s, "%u/%u %u\n", sched_nr_running(), threads, last);
+	seq_printf(s, "%u/%u %u\n", sched_nr_running(), threads, tasks.last);
 	return 0;
 }
 

@@ -91,6 +91,7 @@ static void copy_settings(struct task *t, const struct clone_args_k *a)
 	t->policy = me->policy;
 	t->affinity = me->affinity;
 	t->timer_slack = me->timer_slack;
+	t->ioprio = me->ioprio;
 	t->sig_blocked = me->sig_blocked;
 	t->start_time = time_ns();
 	if (!(a->flags & CLONE_VM) || (a->flags & CLONE_VFORK)) {

@@ -353,6 +353,7 @@ SYSCALL5(prctl, int, option, u64, a, u64, b, u64, c, u64, d)
 	case PR_SET_PTRACER:
 		return -EINVAL;
 	}
+	syscall_log_missing("an option of prctl");
 	return -EINVAL;
 }
 
@@ -492,14 +493,60 @@ SYSCALL0(vhangup)
 	return -EPERM;
 }
 
+#define IOPRIO_WHO_PROCESS 1
+#define IOPRIO_CLASS(prio) ((u32)(prio) >> 13)
+#define IOPRIO_CLASS_RT 1u
+#define IOPRIO_CLASS_IDLE 3u
+
+/* The thread meant by which and who: referenced, or null with *err. */
+static struct task *ioprio_task(int which, int who, long *err)
+{
+	*err = -EINVAL;
+	if (which < 1 || which > 3)
+		return NULL;
+	if (which != IOPRIO_WHO_PROCESS) {
+		syscall_log_missing("ioprio_*: groups and users");
+		return NULL;
+	}
+	*err = -ESRCH;
+	if (!who) {
+		task_get(current());
+		return current();
+	}
+	struct task *t = who > 0 ? task_find((u32)who) : NULL;
+	if (t && !t->process) {
+		task_put(t);
+		t = NULL;
+	}
+	return t;
+}
+
 SYSCALL3(ioprio_set, int, which, int, who, int, prio)
 {
-	(void)who, (void)prio;
-	return which < 1 || which > 3 ? -EINVAL : 0;
+	u32 class = IOPRIO_CLASS(prio), level = (u32)prio & 0x1fff;
+	long err;
+	if (class > IOPRIO_CLASS_IDLE || (class && class < IOPRIO_CLASS_IDLE && level > 7) ||
+	    (!class && level))
+		return -EINVAL;
+	if (class == IOPRIO_CLASS_RT && !capable(CAP_SYS_ADMIN) && !capable(CAP_SYS_NICE))
+		return -EPERM;
+	struct task *t = ioprio_task(which, who, &err);
+	if (!t)
+		return err;
+	err = may_signal(t->process, 0) || capable(CAP_SYS_NICE) ? 0 : -EPERM;
+	if (!err)
+		t->ioprio = (u32)prio;
+	task_put(t);
+	return err;
 }
 
 SYSCALL2(ioprio_get, int, which, int, who)
 {
-	(void)who;
-	return which < 1 || which > 3 ? -EINVAL : 0;
+	long err;
+	struct task *t = ioprio_task(which, who, &err);
+	if (!t)
+		return err;
+	err = (long)t->ioprio;
+	task_put(t);
+	return err;
 }

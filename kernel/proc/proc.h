@@ -146,6 +146,13 @@ void process_get(struct process *p);
 void process_put(struct process *p);
 /* Iterate: the process with the lowest pid >= pid, with a reference, or null. */
 struct process *process_next(u32 pid);
+/* For /proc/stat and /proc/loadavg: tasks made since the start, the id of the last, and
+ * how many sleep uninterruptibly. */
+struct task_stats {
+	u64 made;
+	u32 last, blocked;
+};
+void task_stats(struct task_stats *s);
 
 /* The first process: runs what the configuration says.  Called in a kernel thread. */
 void proc_start_init(void *unused);

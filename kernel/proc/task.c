@@ -22,6 +22,7 @@ u32 nr_processes, nr_threads;
 
 static struct list tid_table[TID_BUCKETS];
 static u32 last_id;
+static u64 ids_given; /* guarded by tree_lock */
 static struct quire_kmem *process_cache, *sighand_cache, *uspace_cache;
 
 void proc_init(void)
@@ -68,10 +69,30 @@ u32 id_alloc_locked(void)
 			last_id = 300; /* as Linux: the low ids aren't used again */
 			wrapped = true;
 		}
-		if (!id_in_use_locked(last_id, wrapped))
+		if (!id_in_use_locked(last_id, wrapped)) {
+			ids_given++;
 			return last_id;
+		}
 	}
 	return 0;
+}
+
+void task_stats(struct task_stats *s)
+{
+	struct process *p;
+	struct task *t;
+	spin_lock(&tree_lock);
+	*s = (struct task_stats){.made = ids_given, .last = last_id};
+	list_for_each (p, &all_processes, all) {
+		if (p == init_process)
+			continue;
+		unsigned long irq = spin_lock_irq(&p->siglock);
+		list_for_each (t, &p->threads, thread)
+			s->blocked +=
+			    __atomic_load_n(&t->state, __ATOMIC_RELAXED) == TASK_UNINTERRUPTIBLE;
+		spin_unlock_irq(&p->siglock, irq);
+	}
+	spin_unlock(&tree_lock);
 }
 
 void task_link_locked(struct task *t)

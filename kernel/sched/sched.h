@@ -102,12 +102,11 @@ struct task {
 	u64 min_flt, maj_flt;
 	void *restart; /* restart_syscall(2) calls it: long (*)(struct task *) */
 	u64 restart_data[6];
-	s32 oom_score_adj_unused;
+	u32 ioprio; /* of ioprio_set(2); the host does the scheduling */
 	u32 pdeath_signal;
 	u64 timer_slack;
 	struct task *vfork_parent; /* to wake when this one execs or exits */
 	u32 vfork_done;
-	void *tracer_reserved;
 	u64 syscall_nr; /* running system call, for /proc and logs */
 };
 

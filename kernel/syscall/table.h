@@ -257,7 +257,7 @@ Y(247, waitid)
 N(248, add_key, ENOSYS)
 N(249, request_key, ENOSYS)
 N(250, keyctl, ENOSYS)
-Y(251, ioprio_set) /* remembered by nobody */
+Y(251, ioprio_set) /* of single threads; remembered, without effect */
 Y(252, ioprio_get)
 N(253, inotify_init, ENOSYS)
 N(254, inotify_add_watch, ENOSYS)
