@@ -14,6 +14,7 @@
 #include <quire/page.h>
 #include <quire/types.h>
 
+struct quire_mm;
 struct quire_mapping;
 struct quire_file;
 
@@ -48,6 +49,7 @@ struct quire_mapping {
 	s32 nr_maps;              /* VMAs that map it; atomic */
 	u32 writing;              /* pages in write_pages now; atomic, slept on by flush */
 	bool swapbacked;          /* shmem: counts as such, not as file cache */
+	bool charged; /* each page is charged when it comes (tmpfs): set before the first */
 };
 
 /* Open-file state that the core needs; embedded in the host's open file. */
@@ -100,6 +102,11 @@ void quire_cache_readahead(struct quire_mapping *m, u64 pgoff, u64 pages);
 u64 quire_cache_seek(struct quire_mapping *m, u64 pos, bool data);
 /* The page at pgoff, read if need be, with a reference; null and *err otherwise. */
 struct page *quire_cache_get(struct quire_mapping *m, u64 pgoff, int *err);
+
+/* Charge (give back) pages of a file in memory that is charged as a whole, as System V's
+ * segments are.  False: there is too much already. */
+bool quire_charge(struct quire_mm *mm, u64 pages);
+void quire_uncharge(u64 pages);
 
 /* ---- reclaim --------------------------------------------------------------------- */
 

@@ -38,13 +38,15 @@ void quire_init(const struct quire_config *c);
 
 /* System-wide settings (/proc/sys/vm), read at each use; change them any time. */
 struct quire_sysctl {
-	u32 max_map_count;      /* 65530 */
-	u32 overcommit_memory;  /* 0 heuristic, 1 always, 2 strict */
-	u32 overcommit_ratio;   /* percent of RAM, 50 */
-	u64 overcommit_kbytes;  /* when not 0, instead of the ratio */
-	u64 mmap_min_addr;      /* 65536 */
-	u32 stack_guard_gap;    /* pages, 256 */
-	u32 fault_around_pages; /* 16 */
+	u32 max_map_count;        /* 65530 */
+	u32 overcommit_memory;    /* 0 heuristic, 1 always, 2 strict */
+	u32 overcommit_ratio;     /* percent of RAM, 50 */
+	u64 overcommit_kbytes;    /* when not 0, instead of the ratio */
+	u64 admin_reserve_kbytes; /* strict: kept for those with CAP_SYS_ADMIN */
+	u64 user_reserve_kbytes;  /* strict: kept from the largest processes */
+	u64 mmap_min_addr;        /* 65536 */
+	u32 stack_guard_gap;      /* pages, 256 */
+	u32 fault_around_pages;   /* 16 */
 	/* VMAs become one by the rules of Linux 6.18, not 6.1: when only what is new or
 	 * changed has private pages, too.  For holding the rest against such a Linux. */
 	bool newer_merging;
@@ -55,15 +57,19 @@ extern struct quire_sysctl quire_sysctl;
 
 struct quire_limits { /* bytes; ~0: none.  The host sets them at exec and setrlimit */
 	u64 as, data, stack, memlock, fsize;
-	bool ipc_lock; /* CAP_IPC_LOCK: memlock doesn't apply */
-	bool rawio;    /* CAP_SYS_RAWIO: may map below mmap_min_addr */
-	bool admin;    /* CAP_SYS_ADMIN: may retire frames (MADV_HWPOISON) */
+	u64 data_max;   /* the hard limit: it counts where data is 0, as on Linux */
+	bool ipc_lock;  /* CAP_IPC_LOCK: memlock doesn't apply */
+	bool rawio;     /* CAP_SYS_RAWIO: may map below mmap_min_addr */
+	bool admin;     /* CAP_SYS_ADMIN: may retire frames (MADV_HWPOISON), has the reserve */
+	bool read_exec; /* READ_IMPLIES_EXEC: what may be read may be executed */
 };
 
 /* Where things go; the host sets it at exec, before the first mapping. */
 struct quire_layout {
-	u64 mmap_base; /* top-down mappings end here */
-	u64 task_size; /* the end of user space */
+	u64 mmap_base;   /* top-down mappings end here */
+	u64 legacy_base; /* bottom-up ones start here; 0: at a third of task_size */
+	bool bottom_up;  /* mappings go upwards from there at once (ADDR_COMPAT_LAYOUT) */
+	u64 task_size;   /* the end of user space */
 	u64 start_code, end_code, start_data, end_data;
 	u64 start_brk;
 	u64 start_stack;
@@ -82,6 +88,9 @@ void quire_mm_put(struct quire_mm *mm);
 void *quire_mm_host(struct quire_mm *mm);
 struct pfn quire_mm_root(struct quire_mm *mm); /* for CR3 */
 struct quire_limits *quire_mm_limits(struct quire_mm *mm);
+/* Where the break is, and to say that it is elsewhere (PR_SET_MM: nothing is mapped). */
+u64 quire_mm_brk(struct quire_mm *mm);
+void quire_mm_set_brk(struct quire_mm *mm, u64 brk);
 struct quire_layout *quire_mm_layout(struct quire_mm *mm);
 
 struct quire_mm_usage { /* pages */
@@ -143,10 +152,13 @@ struct quire_vma_info {
 /* The first VMA that ends above addr; false when there is none. */
 bool quire_mm_vma_at(struct quire_mm *mm, u64 addr, struct quire_vma_info *out);
 
-/* What smaps shows, in bytes unless said. */
+/* What smaps shows, in bytes; those that are shares of pages are shifted left by
+ * QUIRE_PSS_SHIFT, so that no fraction of a byte gets lost in sums. */
+#define QUIRE_PSS_SHIFT 12
 struct quire_smaps {
-	u64 rss, pss, pss_dirty, shared_clean, shared_dirty, private_clean, private_dirty;
-	u64 referenced, anonymous, lazyfree, swap, locked;
+	u64 rss, shared_clean, shared_dirty, private_clean, private_dirty;
+	u64 referenced, anonymous, lazyfree, swap;
+	u64 pss, pss_dirty, pss_anon, pss_file, pss_shmem, locked; /* shifted */
 };
 void quire_mm_smaps(struct quire_mm *mm, u64 start, u64 end, struct quire_smaps *out);
 
@@ -162,6 +174,14 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what);
  */
 int quire_mm_futex_key(struct quire_mm *mm, u64 addr, bool shared, bool write, u64 key[3]);
 
+/* /proc/kpageflags and kpagecount: Linux's KPF_* bits of a frame, and how many entries map
+ * it.  0 where there is no such frame. */
+u64 quire_frame_flags(struct pfn f);
+u64 quire_frame_mapcount(struct pfn f);
+/* Free blocks of each order from 0 on, for /proc/buddyinfo: how many orders. */
+#define QUIRE_ORDERS 11
+unsigned quire_free_blocks(u64 nr[QUIRE_ORDERS]);
+
 /* ---- counters of the whole system (meminfo, vmstat) --------------------------------- */
 
 struct quire_meminfo { /* pages */
@@ -169,7 +189,9 @@ struct quire_meminfo { /* pages */
 	u64 slab_reclaimable, slab_unreclaimable, page_tables, kernel_areas;
 	u64 active_anon, inactive_anon, active_file, inactive_file, unevictable, mlocked;
 	u64 committed, commit_limit, per_cpu;
-	u64 retired;  /* frames that are never given out again (HWPOISON) */
+	u64 retired;       /* frames that are never given out again (HWPOISON) */
+	u64 kernel_stacks; /* frames of kernel areas that are mapped: a part of kernel_areas */
+	u64 reserve;       /* free frames that only those who can't wait may have */
 	u64 reserved; /* frames the host had taken before quire_init() and the core's own tables */
 };
 void quire_meminfo(struct quire_meminfo *out);

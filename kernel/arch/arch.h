@@ -63,6 +63,8 @@ struct arch_cpu {
 		u64 pending;
 		u32 asleep; /* the caller has halted until pending is 0 */
 	} call;
+	u64 irqs[IRQ_COUNT]; /* taken, by input; this CPU's own: irq.c's irq_total() */
+	u64 own_irqs;
 	u64 lapic_deadline; /* ns the timer is programmed for; ~0: off */
 };
 
@@ -86,6 +88,8 @@ void traps_init(void); /* the IDT */
 void traps_load(void);
 
 /* irq.c, apic.c */
+/* Interrupts taken so far, by input, and in all (the CPUs' own among them). */
+u64 irq_total(u64 by_input[IRQ_COUNT]);
 void irq_init(void);
 void lapic_init(void);
 void lapic_eoi(void);

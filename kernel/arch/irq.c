@@ -90,6 +90,10 @@ static void note(struct regs *r, u32 vector)
 {
 	struct arch_cpu *a = this_arch();
 
+	if (vector >= IRQ_VECTORS && vector < IRQ_VECTORS + IRQ_COUNT)
+		a->irqs[vector - IRQ_VECTORS]++;
+	else
+		a->own_irqs++;
 	switch (vector) {
 	case VECTOR_TIMER:
 		a->lapic_deadline = ~0UL;
@@ -134,4 +138,22 @@ void irq_handler(struct regs *r, u32 vector)
 	/* user mode reschedules on its way out; the kernel is preempted here */
 	if (p->resched && !regs_user(r))
 		sched_preempt_irq();
+}
+
+u64 irq_total(u64 by_input[IRQ_COUNT])
+{
+	u64 sum = 0;
+
+	for (unsigned i = 0; i < IRQ_COUNT; i++)
+		by_input[i] = 0;
+	for (unsigned cpu = 0; cpu < ncpus; cpu++) {
+		const struct arch_cpu *a = percpu_of[cpu]->arch;
+
+		sum += __atomic_load_n(&a->own_irqs, __ATOMIC_RELAXED);
+		for (unsigned i = 0; i < IRQ_COUNT; i++)
+			by_input[i] += __atomic_load_n(&a->irqs[i], __ATOMIC_RELAXED);
+	}
+	for (unsigned i = 0; i < IRQ_COUNT; i++)
+		sum += by_input[i];
+	return sum;
 }

@@ -130,6 +130,8 @@ void *boot_alloc(size_t size, size_t align)
 
 static u64 *kernel_pml4;
 
+u64 direct_map[3];
+
 static u64 *next_table(u64 *table, unsigned index)
 {
 	if (!(table[index] & PTE_P)) {
@@ -138,6 +140,13 @@ static u64 *next_table(u64 *table, unsigned index)
 		table[index] = view_phys(t) | PTE_P | PTE_W;
 	}
 	return phys_view(table[index] & PTE_ADDR);
+}
+
+/* For /proc/meminfo: memory in view, by the size of the pages. */
+static void count_direct(u64 va, unsigned size, u64 flags)
+{
+	if (va >= KERNEL_VIEW_BASE && va < KERNEL_VIEW_BASE + view_end && !(flags & PTE_UNCACHED))
+		direct_map[size]++;
 }
 
 /* Map [va, va + size) to pa, with the largest pages that its alignment admits. */
@@ -150,17 +159,20 @@ static void map(u64 va, u64 pa, u64 size, u64 flags)
 		if (cpu_features.gbpages && !(both & ((1UL << 30) - 1)) && left >= 1UL << 30) {
 			t[va >> 30 & 511] = pa | flags | PTE_BIG;
 			step = 1UL << 30;
+			count_direct(va, 2, flags);
 			continue;
 		}
 		t = next_table(t, va >> 30 & 511);
 		if (!(both & ((1UL << 21) - 1)) && left >= 1UL << 21) {
 			t[va >> 21 & 511] = pa | flags | PTE_BIG;
 			step = 1UL << 21;
+			count_direct(va, 1, flags);
 			continue;
 		}
 		t = next_table(t, va >> 21 & 511);
 		t[va >> 12 & 511] = pa | flags;
 		step = 1UL << 12;
+		count_direct(va, 0, flags);
 	}
 }
 

@@ -32,6 +32,9 @@ const void *config_get(uint32_t type, unsigned nth, size_t *len);
 /* CONFIG_FLAG_*; 0 without a configuration. */
 u64 config_flags(void);
 
+/* Memory in the linear view: pages of 4 KiB, 2 MiB, 1 GiB. */
+extern u64 direct_map[3];
+
 /* The page-table root of the kernel itself: upper half only. */
 extern struct pfn boot_kernel_root;
 

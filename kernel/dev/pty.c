@@ -352,7 +352,7 @@ static bool next_slave(const struct proc_node *dir, struct proc_ctx *c, u32 from
 	for (u32 n = from; n < PTYS && ptys[n]; n++)
 		if (ptys[n]->used) {
 			*number = n;
-			*out = (struct proc_node){&slave_entry, 0, 0, n};
+			*out = (struct proc_node){.entry = &slave_entry, .number = n};
 			return true;
 		}
 	return false;
@@ -365,7 +365,7 @@ static bool find_slave(const struct proc_node *dir, struct proc_ctx *c, const ch
 	return proc_number(name, len, &want) && next_slave(dir, c, want, &got, out) && got == want;
 }
 
-static const struct proc_names slave_names = {find_slave, next_slave, ""};
+static const struct proc_names slave_names = {.find = find_slave, .next = next_slave, .prefix = ""};
 static const struct proc_entry no_entries[] = {{0}};
 static const struct proc_entry pts_root = {"", S_IFDIR | 0755, .dir = no_entries,
 					   .names = &slave_names};

@@ -125,7 +125,12 @@ s64 file_read_kernel(struct file *f, void *buf, size_t n, u64 pos)
 	struct iovec iov;
 	struct iter it = iter_kernel(&iov, buf, n);
 
-	return f->ops && f->ops->read ? f->ops->read(f, &it, &pos) : -EINVAL;
+	if (!f->ops || !f->ops->read)
+		return -EINVAL;
+	s64 r = f->ops->read(f, &it, &pos);
+	current()->io.syscr++;
+	current()->io.rchar += r > 0 ? (u64)r : 0;
+	return r;
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */

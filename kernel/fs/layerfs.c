@@ -123,6 +123,8 @@ static void set_ops(struct layer *l, struct node *n)
 	if (l->client)
 		quire_mapping_init(&i->mapping,
 				   l->through ? &through_mapping_ops : &layer_mapping_ops, false);
+	else
+		i->mapping.charged = true; /* memory is its only store */
 }
 
 static struct node *node_alloc(struct layer *l, u32 mode)
@@ -275,6 +277,7 @@ static int layer_read_pages(struct quire_mapping *m, struct page **pages, unsign
 		if (r < 0)
 			return r == -ENOMEM ? -ENOMEM : -EIO;
 		got = (size_t)r;
+		current()->io.read_bytes += got;
 	}
 	for (unsigned k = (unsigned)(got >> QUIRE_PAGE_SHIFT); k < count; k++) {
 		size_t from = k == got >> QUIRE_PAGE_SHIFT ? got & (QUIRE_PAGE_SIZE - 1) : 0;
@@ -303,6 +306,8 @@ static int through_write_pages(struct quire_mapping *m, struct page **pages, uns
 	if (err)
 		return err;
 	r = p9_write_pages(n->wfid, start, pages, count, bytes);
+	if (r > 0)
+		current()->io.write_bytes += (u64)r;
 	return r < 0 ? (int)r : 0;
 }
 

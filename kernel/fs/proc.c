@@ -16,6 +16,7 @@
 #include "procfs.h"
 
 #define CAP_SYS_PTRACE 19
+#define CAP_SYS_ADMIN 21
 #define FIRST_DYNAMIC 1024u /* readdir position of number 0; the table's entries lie before */
 
 static const struct inode_ops dir_ops, file_inode_ops, link_ops, jump_ops;
@@ -44,7 +45,7 @@ bool proc_number(const char *name, size_t len, u32 *out)
 
 int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c)
 {
-	*c = (struct proc_ctx){.number = n->number};
+	*c = (struct proc_ctx){.number = n->number, .range = {n->range[0], n->range[1]}};
 	if (!n->pid)
 		return 0;
 	c->process = process_find(n->pid);
@@ -87,7 +88,32 @@ bool proc_may_look(struct task *t)
 
 struct uspace *proc_uspace(struct proc_ctx *c)
 {
-	return task_uspace_get(c->task);
+	struct uspace *u = task_uspace_get(c->task);
+	if (u && c->mm_id && u->id != c->mm_id) {
+		uspace_put(u);
+		u = NULL;
+	}
+	return u;
+}
+
+/* What stands in mm_id for an open file: never 0. */
+static u64 mm_id(struct proc_ctx *c)
+{
+	struct uspace *u = task_uspace_get(c->task);
+	u64 id = u ? u->id : ~0UL >> 1;
+	if (u)
+		uspace_put(u);
+	return id;
+}
+
+u64 proc_file_mm_id(const struct file *f)
+{
+	return (u64)f->private >> 1;
+}
+
+bool proc_file_admin(const struct file *f)
+{
+	return (u64)f->private & 1;
 }
 
 /* The context of a guarded node, checked. */
@@ -110,6 +136,7 @@ static u64 node_ino(const struct proc_node *n)
 	h = (h ^ n->pid) * 0x100000001b3UL;
 	h = (h ^ n->tid) * 0x100000001b3UL;
 	h = (h ^ n->number) * 0x100000001b3UL;
+	h = (h ^ n->range[0]) * 0x100000001b3UL;
 	return (h >> 20 & 0xffffffffUL) | 1UL << 32;
 }
 
@@ -153,6 +180,8 @@ static struct inode *node_inode(struct fs *fs, const struct proc_node *n, struct
 					      : &file_inode_ops;
 	}
 	set_owner(i, c);
+	if (S_ISLNK(i->mode) && !*n->entry->name)
+		i->size = 64; /* as Linux says of descriptors and mappings */
 	if (n->entry->fill)
 		n->entry->fill(n, i);
 	return i;
@@ -232,6 +261,15 @@ static void list_names(struct file *f, struct dir_emit *e, const struct proc_nod
 	u32 number;
 	if (f->pos < FIRST_DYNAMIC)
 		f->pos = FIRST_DYNAMIC;
+	if (names->next_name) {
+		char name[64];
+		u64 at = f->pos - FIRST_DYNAMIC;
+		while (names->next_name(n, c, &at, name, &child))
+			if (!emit(f, e, name, node_ino(&child), type_of(child.entry),
+				  FIRST_DYNAMIC + at))
+				return;
+		return;
+	}
 	while (names->next(n, c, (u32)(f->pos - FIRST_DYNAMIC), &number, &child)) {
 		char name[32];
 		snprintf(name, sizeof(name), "%s%u", names->prefix, number);
@@ -279,13 +317,15 @@ static int proc_open(struct inode *i, struct file *f)
 	int r = ctx_guarded(n, &c);
 	if (r)
 		return r == -ESRCH ? -ENOENT : r;
+	u64 id = n->entry->keeps ? mm_id(&c) : 0;
 	proc_ctx_put(&c);
 	if (n->entry->fops) {
 		f->ops = n->entry->fops;
+		f->private = (void *)(id << 1 | capable(CAP_SYS_ADMIN));
 		f->seekable = true;
 		return 0;
 	}
-	return proc_text_open(f);
+	return proc_text_open(f, id);
 }
 
 static int proc_readlink(struct inode *i, char *buf, size_t max)
@@ -366,7 +406,7 @@ static bool find_pid(const struct proc_node *dir, struct proc_ctx *c, const char
 	/* A thread is found by its own id as well, though it isn't listed. */
 	u32 tgid = t->process ? t->process->tgid : 0;
 	task_put(t);
-	*out = (struct proc_node){&pid_entry, tgid, pid == tgid ? 0 : pid, 0};
+	*out = (struct proc_node){.entry = &pid_entry, .pid = tgid, .tid = pid == tgid ? 0 : pid};
 	return tgid;
 }
 
@@ -378,20 +418,23 @@ static bool next_pid(const struct proc_node *dir, struct proc_ctx *c, u32 from, 
 	if (!p)
 		return false;
 	*number = p->tgid;
-	*out = (struct proc_node){&pid_entry, p->tgid, 0, 0};
+	*out = (struct proc_node){.entry = &pid_entry, .pid = p->tgid};
 	process_put(p);
 	return true;
 }
 
-static const struct proc_names pid_names = {find_pid, next_pid, ""};
+static const struct proc_names pid_names = {.find = find_pid, .next = next_pid, .prefix = ""};
 
 static const struct proc_entry root_table[] = {
     {"self", S_IFLNK | 0777, .readlink = self_readlink},
     {"thread-self", S_IFLNK | 0777, .readlink = thread_self_readlink},
+    {"buddyinfo", S_IFREG | 0444, .show = proc_show_buddyinfo},
     {"cmdline", S_IFREG | 0444, .show = proc_show_cmdline},
     {"cpuinfo", S_IFREG | 0444, .show = proc_show_cpuinfo},
     {"devices", S_IFREG | 0444, .show = proc_show_devices},
     {"filesystems", S_IFREG | 0444, .show = proc_show_filesystems},
+    {"kpagecount", S_IFREG | 0400, .fops = &proc_kpagecount_ops},
+    {"kpageflags", S_IFREG | 0400, .fops = &proc_kpageflags_ops},
     {"loadavg", S_IFREG | 0444, .show = proc_show_loadavg},
     {"meminfo", S_IFREG | 0444, .show = proc_show_meminfo},
     {"mounts", S_IFLNK | 0777, .readlink = mounts_readlink},
@@ -402,6 +445,7 @@ static const struct proc_entry root_table[] = {
     {"uptime", S_IFREG | 0444, .show = proc_show_uptime},
     {"version", S_IFREG | 0444, .show = proc_show_version},
     {"vmstat", S_IFREG | 0444, .show = proc_show_vmstat},
+    {"zoneinfo", S_IFREG | 0444, .show = proc_show_zoneinfo},
     {0},
 };
 static const struct proc_entry root_entry = {"", S_IFDIR | 0555, .dir = root_table,

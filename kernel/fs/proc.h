@@ -39,6 +39,8 @@ struct proc_ctx {
 	struct process *process; /* null: not about a process */
 	struct task *task;       /* the thread, or the leader */
 	u32 number;              /* descriptor, CPU */
+	u64 range[2];            /* map_files */
+	u64 mm_id; /* the address space that the file was opened on; 0: what the task has now */
 };
 
 struct proc_node;
@@ -56,11 +58,13 @@ struct proc_entry {
 	/* Called on each new inode of the entry: what the table can't say; or null. */
 	void (*fill)(const struct proc_node *n, struct inode *i);
 	bool guarded; /* only who may trace the process may open (or follow) it */
+	bool keeps;   /* an open file stays with the address space that there was at open */
 };
 
 struct proc_node { /* inode->private: one entry for one process, thread, number */
 	const struct proc_entry *entry;
 	u32 pid, tid, number; /* 0: not about one */
+	u64 range[2];         /* map_files: the mapping's start and end */
 };
 
 struct proc_names {
@@ -72,6 +76,10 @@ struct proc_names {
 	bool (*next)(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,
 		     struct proc_node *out);
 	const char *prefix;
+	/* In place of next, for names that are no numbers: the first name behind *pos, which it
+	 * moves on (0 at first). */
+	bool (*next_name)(const struct proc_node *dir, struct proc_ctx *c, u64 *pos, char name[64],
+			  struct proc_node *out);
 };
 
 /* A decimal number of at most 9 digits without sign or leading zeros. */
@@ -81,14 +89,39 @@ int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c);
 void proc_ctx_put(struct proc_ctx *c);
 /* May current look into that task as ptrace would? */
 bool proc_may_look(struct task *t);
-/* The address space of the task, loaded or not, with a reference; null: it has none. */
+/* The address space of the task, loaded or not, with a reference; null: it has none (or no
+ * more the one of c->mm_id). */
 struct uspace *proc_uspace(struct proc_ctx *c);
+/* Of an open file with operations of its own: the mm_id of its contexts, and whether who
+ * opened it had CAP_SYS_ADMIN. */
+u64 proc_file_mm_id(const struct file *f);
+bool proc_file_admin(const struct file *f);
 /* A file system whose root has this table; null: no memory. */
 struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_entry *top,
 		       struct dentry **root);
 const struct proc_node *proc_node_of(const struct file *f);
 
-extern const struct file_ops proc_pagemap_ops, proc_mem_ops;
+/* proc_mem.c */
+extern const struct file_ops proc_pagemap_ops, proc_mem_ops, proc_kpageflags_ops,
+    proc_kpagecount_ops;
+int proc_show_pid_cmdline(struct seq *s, struct proc_ctx *c);
+int proc_show_environ(struct seq *s, struct proc_ctx *c);
+int proc_show_auxv(struct seq *s, struct proc_ctx *c);
+/* proc_mapfiles.c */
+extern const struct proc_names proc_map_files_names;
+/* proc_score.c */
+int proc_show_limits(struct seq *s, struct proc_ctx *c);
+int proc_show_oom_score(struct seq *s, struct proc_ctx *c);
+int proc_show_oom_score_adj(struct seq *s, struct proc_ctx *c);
+s64 proc_write_oom_score_adj(struct proc_ctx *c, char *buf, size_t n);
+int proc_show_oom_adj(struct seq *s, struct proc_ctx *c);
+s64 proc_write_oom_adj(struct proc_ctx *c, char *buf, size_t n);
+int proc_show_pid_io(struct seq *s, struct proc_ctx *c);
+int proc_show_tid_io(struct seq *s, struct proc_ctx *c);
+int proc_show_syscall(struct seq *s, struct proc_ctx *c);
+int proc_show_timerslack(struct seq *s, struct proc_ctx *c);
+s64 proc_write_timerslack(struct proc_ctx *c, char *buf, size_t n);
+/* proc_maps.c */
 int proc_show_maps(struct seq *s, struct proc_ctx *c);
 int proc_show_smaps(struct seq *s, struct proc_ctx *c);
 int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c);
@@ -100,10 +133,12 @@ int proc_show_mountinfo(struct seq *s, struct proc_ctx *c);
 extern const struct proc_entry proc_pid_table[], proc_tid_table[];
 /* proc_fd.c */
 extern const struct proc_names proc_fd_names, proc_fdinfo_names;
-/* proc_global.c, proc_sysctl.c */
+/* proc_memory.c, proc_global.c, proc_sysctl.c */
 extern const struct proc_entry proc_sys_table[];
 int proc_show_meminfo(struct seq *s, struct proc_ctx *c);
 int proc_show_vmstat(struct seq *s, struct proc_ctx *c);
+int proc_show_buddyinfo(struct seq *s, struct proc_ctx *c);
+int proc_show_zoneinfo(struct seq *s, struct proc_ctx *c);
 int proc_show_cpuinfo(struct seq *s, struct proc_ctx *c);
 int proc_show_stat(struct seq *s, struct proc_ctx *c);
 int proc_show_uptime(struct seq *s, struct proc_ctx *c);

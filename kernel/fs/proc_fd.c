@@ -152,8 +152,9 @@ static bool fdinfo_next(const struct proc_node *dir, struct proc_ctx *c, u32 fro
 	return next_fd(dir, c, from, number, out, &fdinfo_entry);
 }
 
-const struct proc_names proc_fd_names = {fd_find, fd_next, ""};
-const struct proc_names proc_fdinfo_names = {fdinfo_find, fdinfo_next, ""};
+const struct proc_names proc_fd_names = {.find = fd_find, .next = fd_next, .prefix = ""};
+const struct proc_names proc_fdinfo_names = {
+    .find = fdinfo_find, .next = fdinfo_next, .prefix = ""};
 
 /* ---- mounts ----------------------------------------------------------------------------- */
 

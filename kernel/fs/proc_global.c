@@ -15,96 +15,6 @@
 
 #define TICK_NS 10000000UL
 #define NSEC 1000000000UL
-#define KB(pages) ((pages)*4)
-
-int proc_show_meminfo(struct seq *s, struct proc_ctx *c)
-{
-	struct quire_meminfo m = {0};
-	(void)c;
-	quire_meminfo(&m);
-	u64 kernel_stack = m.kernel_areas, slab = m.slab_reclaimable + m.slab_unreclaimable;
-	const struct {
-		const char *name;
-		u64 pages;
-	} line[] = {
-	    {"MemTotal:", m.total},
-	    {"MemFree:", m.free},
-	    {"MemAvailable:", m.available},
-	    {"Buffers:", 0},
-	    {"Cached:", m.file_cache + m.shmem},
-	    {"SwapCached:", 0},
-	    {"Active:", m.active_anon + m.active_file},
-	    {"Inactive:", m.inactive_anon + m.inactive_file},
-	    {"Active(anon):", m.active_anon},
-	    {"Inactive(anon):", m.inactive_anon},
-	    {"Active(file):", m.active_file},
-	    {"Inactive(file):", m.inactive_file},
-	    {"Unevictable:", m.unevictable},
-	    {"Mlocked:", m.mlocked},
-	    {"SwapTotal:", 0},
-	    {"SwapFree:", 0},
-	    {"Dirty:", m.dirty},
-	    {"Writeback:", m.writeback},
-	    {"AnonPages:", m.anon},
-	    {"Mapped:", m.mapped},
-	    {"Shmem:", m.shmem},
-	    {"KReclaimable:", m.slab_reclaimable},
-	    {"Slab:", slab},
-	    {"SReclaimable:", m.slab_reclaimable},
-	    {"SUnreclaim:", m.slab_unreclaimable},
-	    {"KernelStack:", kernel_stack},
-	    {"PageTables:", m.page_tables},
-	    {"SecPageTables:", 0},
-	    {"NFS_Unstable:", 0},
-	    {"Bounce:", 0},
-	    {"WritebackTmp:", 0},
-	    {"CommitLimit:", m.commit_limit},
-	    {"Committed_AS:", m.committed},
-	    {"VmallocTotal:", (KERNEL_AREA_END - KERNEL_AREA_START) / QUIRE_PAGE_SIZE},
-	    {"VmallocUsed:", m.kernel_areas},
-	    {"VmallocChunk:", 0},
-	    {"Percpu:", m.per_cpu},
-	};
-	for (unsigned i = 0; i < quire_array_size(line); i++)
-		seq_printf(s, "%-16s%8lu kB\n", line[i].name, KB(line[i].pages));
-	seq_printf(s, "HardwareCorrupted: %5lu kB\n", KB(m.retired));
-	return 0;
-}
-
-int proc_show_vmstat(struct seq *s, struct proc_ctx *c)
-{
-	struct quire_meminfo m = {0};
-	(void)c;
-	quire_meminfo(&m);
-	const struct {
-		const char *name;
-		u64 pages;
-	} line[] = {
-	    {"nr_free_pages", m.free},
-	    {"nr_mlock", m.mlocked},
-	    {"nr_inactive_anon", m.inactive_anon},
-	    {"nr_active_anon", m.active_anon},
-	    {"nr_inactive_file", m.inactive_file},
-	    {"nr_active_file", m.active_file},
-	    {"nr_unevictable", m.unevictable},
-	    {"nr_slab_reclaimable", m.slab_reclaimable},
-	    {"nr_slab_unreclaimable", m.slab_unreclaimable},
-	    {"nr_anon_pages", m.anon},
-	    {"nr_mapped", m.mapped},
-	    {"nr_file_pages", m.file_cache + m.shmem},
-	    {"nr_dirty", m.dirty},
-	    {"nr_writeback", m.writeback},
-	    {"nr_shmem", m.shmem},
-	    {"nr_page_table_pages", m.page_tables},
-	};
-	for (unsigned i = 0; i < quire_array_size(line); i++)
-		seq_printf(s, "%s %lu\n", line[i].name, line[i].pages);
-	for (int e = 0; e < QUIRE_EV_COUNT; e++)
-		seq_printf(s, "%s %lu\n", quire_event_name[e],
-			   quire_event_total((enum quire_event)e));
-	return 0;
-}
-
 /* ---- cpuinfo ---------------------------------------------------------------------------- */
 
 /* Names of feature bits, by word: leaf 1 EDX and ECX, 7 EBX and ECX, 0x80000001 EDX and ECX;
@@ -304,9 +214,15 @@ int proc_show_stat(struct seq *s, struct proc_ctx *c)
 		cpu_line(s, &one);
 	}
 	task_stats(&tasks);
+	u64 by_input[IRQ_COUNT];
+	seq_printf(s, "intr %lu", irq_total(by_input));
+	for (unsigned i = 0; i < IRQ_COUNT; i++)
+		seq_printf(s, " %lu", by_input[i]);
+	seq_puts(s, "\n");
 	seq_printf(s, "ctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\nprocs_blocked %u\n",
 		   sum.switches, wall_offset_ns / NSEC, tasks.made, sched_nr_running(),
 		   tasks.blocked);
+	seq_puts(s, "softirq 0 0 0 0 0 0 0 0 0 0 0\n"); /* there are none */
 	return 0;
 }
 

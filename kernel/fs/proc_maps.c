@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What /proc/PID says about memory: maps, smaps, pagemap, clear_refs, mem.
+ * What /proc/PID says about memory in words: maps, smaps, smaps_rollup; and clear_refs.
  *
  * Locking: the core's, inside its calls; the address space is held by reference.
  * The text is made region by region, each asked for by its address, so it stays
@@ -15,8 +15,11 @@
 
 #define NAME_COLUMN 73 /* where Linux puts the name */
 
-static u64 file_dev(const struct inode *i)
+/* The device as stat(2) shows it, which a file that nobody asked about doesn't know yet. */
+static u64 file_dev(struct inode *i)
 {
+	if (!i->dev && i->ops->refresh)
+		i->ops->refresh(i);
 	return i->dev ? i->dev : i->fs->dev;
 }
 
@@ -103,11 +106,16 @@ static void line_kb(struct seq *s, const char *name, u64 bytes)
 	seq_printf(s, "%-16s%8lu kB\n", name, bytes / 1024);
 }
 
-static void show_numbers(struct seq *s, const struct quire_smaps *m)
+static void show_numbers(struct seq *s, const struct quire_smaps *m, bool sums)
 {
 	line_kb(s, "Rss:", m->rss);
-	line_kb(s, "Pss:", m->pss);
-	line_kb(s, "Pss_Dirty:", m->pss_dirty);
+	line_kb(s, "Pss:", m->pss >> QUIRE_PSS_SHIFT);
+	line_kb(s, "Pss_Dirty:", m->pss_dirty >> QUIRE_PSS_SHIFT);
+	if (sums) {
+		line_kb(s, "Pss_Anon:", m->pss_anon >> QUIRE_PSS_SHIFT);
+		line_kb(s, "Pss_File:", m->pss_file >> QUIRE_PSS_SHIFT);
+		line_kb(s, "Pss_Shmem:", m->pss_shmem >> QUIRE_PSS_SHIFT);
+	}
 	line_kb(s, "Shared_Clean:", m->shared_clean);
 	line_kb(s, "Shared_Dirty:", m->shared_dirty);
 	line_kb(s, "Private_Clean:", m->private_clean);
@@ -122,7 +130,7 @@ static void show_numbers(struct seq *s, const struct quire_smaps *m)
 	line_kb(s, "Private_Hugetlb:", 0);
 	line_kb(s, "Swap:", m->swap);
 	line_kb(s, "SwapPss:", m->swap);
-	line_kb(s, "Locked:", m->locked);
+	line_kb(s, "Locked:", m->locked >> QUIRE_PSS_SHIFT);
 }
 
 static void show_flags(struct seq *s, u64 flags)
@@ -156,7 +164,7 @@ static void smaps_one(struct seq *s, struct quire_mm *mm, const struct quire_vma
 	line_kb(s, "Size:", v->end - v->start);
 	line_kb(s, "KernelPageSize:", QUIRE_PAGE_SIZE);
 	line_kb(s, "MMUPageSize:", QUIRE_PAGE_SIZE);
-	show_numbers(s, &m);
+	show_numbers(s, &m, false);
 	seq_puts(s, "THPeligible:    0\n");
 	show_flags(s, v->flags);
 }
@@ -171,6 +179,9 @@ static void add(struct quire_smaps *sum, const struct quire_smaps *m)
 	sum->rss += m->rss;
 	sum->pss += m->pss;
 	sum->pss_dirty += m->pss_dirty;
+	sum->pss_anon += m->pss_anon;
+	sum->pss_file += m->pss_file;
+	sum->pss_shmem += m->pss_shmem;
 	sum->shared_clean += m->shared_clean;
 	sum->shared_dirty += m->shared_dirty;
 	sum->private_clean += m->private_clean;
@@ -205,7 +216,7 @@ int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c)
 	while (!s->failed && s->len - start < NAME_COLUMN)
 		seq_putc(s, ' ');
 	seq_puts(s, "[rollup]\n");
-	show_numbers(s, &sum);
+	show_numbers(s, &sum, true);
 	return 0;
 }
 
@@ -223,111 +234,3 @@ s64 proc_clear_refs(struct proc_ctx *c, char *buf, size_t n)
 	uspace_put(u);
 	return r;
 }
-
-/* ---- pagemap: eight bytes for each page ----------------------------------------------- */
-
-#define CAP_SYS_ADMIN 21
-#define PM_PFN_MASK ((1UL << 55) - 1)
-#define PM_BATCH 128u
-
-static s64 with_uspace(struct file *f, struct iter *it, u64 *pos, bool write,
-		       s64 (*fn)(struct uspace *u, struct iter *it, u64 *pos, bool write))
-{
-	struct proc_ctx c;
-	int r = proc_ctx_get(proc_node_of(f), &c);
-	if (r)
-		return r;
-	struct uspace *u = proc_may_look(c.task) ? proc_uspace(&c) : NULL;
-	s64 n = u ? fn(u, it, pos, write) : 0;
-	if (u)
-		uspace_put(u);
-	proc_ctx_put(&c);
-	return n;
-}
-
-static s64 pagemap_move(struct uspace *u, struct iter *it, u64 *pos, bool write)
-{
-	u64 entry[PM_BATCH];
-	s64 total = 0;
-	(void)write;
-	while (it->left) {
-		u64 addr = *pos / 8 * QUIRE_PAGE_SIZE;
-		if (addr >= QUIRE_USER_END + QUIRE_PAGE_SIZE)
-			break;
-		u64 n = quire_min(it->left / 8, (u64)PM_BATCH);
-		n = quire_min(n, (QUIRE_USER_END + QUIRE_PAGE_SIZE - addr) / QUIRE_PAGE_SIZE);
-		quire_mm_pagemap(u->mm, addr, n, entry);
-		for (u64 i = 0; i < n && !capable(CAP_SYS_ADMIN); i++)
-			if (entry[i] >> 63)
-				entry[i] &= ~PM_PFN_MASK;
-		size_t done = iter_copy_to(it, entry, n * 8);
-		total += (s64)done;
-		*pos += done;
-		if (done < n * 8)
-			return total ? total : -EFAULT;
-		if (signal_fatal_pending())
-			break;
-	}
-	return total;
-}
-
-static s64 pagemap_read(struct file *f, struct iter *it, u64 *pos)
-{
-	if ((*pos | it->left) & 7)
-		return -EINVAL;
-	return with_uspace(f, it, pos, false, pagemap_move);
-}
-
-/* ---- mem: the memory itself ------------------------------------------------------------- */
-
-static s64 mem_move(struct uspace *u, struct iter *it, u64 *pos, bool write)
-{
-	s64 total = 0;
-	u8 *buf = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
-	if (!buf)
-		return -ENOMEM;
-	while (it->left) {
-		size_t n = quire_min(it->left, QUIRE_PAGE_SIZE - (*pos & ~QUIRE_PAGE_MASK));
-		size_t done;
-		if (write) {
-			done = iter_copy_from(it, buf, n);
-			if (!done && !total)
-				total = -EFAULT;
-			done = quire_mm_access(u->mm, *pos, buf, done, true, true);
-		} else {
-			n = quire_mm_access(u->mm, *pos, buf, n, false, true);
-			done = iter_copy_to(it, buf, n);
-			if (n && !done && !total)
-				total = -EFAULT;
-		}
-		if (!done)
-			break;
-		*pos += done;
-		total += (s64)done;
-	}
-	quire_kfree(buf);
-	return total ? total : it->left ? -EIO : 0;
-}
-
-static s64 mem_read(struct file *f, struct iter *it, u64 *pos)
-{
-	return with_uspace(f, it, pos, false, mem_move);
-}
-static s64 mem_write(struct file *f, struct iter *it, u64 *pos)
-{
-	return with_uspace(f, it, pos, true, mem_move);
-}
-
-/* Positions are addresses, so the upper half counts as well. */
-static s64 mem_seek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	else if (whence != 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
-const struct file_ops proc_pagemap_ops = {.read = pagemap_read, .seek = mem_seek};
-const struct file_ops proc_mem_ops = {.read = mem_read, .write = mem_write, .seek = mem_seek};

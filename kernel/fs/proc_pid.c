@@ -13,8 +13,9 @@
 #include "proc.h"
 
 #define TICK_NS 10000000UL /* USER_HZ is 100 */
-#define CAP_SYS_RESOURCE 24
 #define KB(pages) ((pages)*4)
+#define PF_FORKNOEXEC 0x40u
+#define PF_RANDOMIZE 0x400000u
 
 /* ---- state ------------------------------------------------------------------------------ */
 
@@ -123,7 +124,11 @@ static void status_cpus(struct seq *s, struct task *t)
 		first = false;
 		i = last;
 	}
-	seq_puts(s, "\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
+	/* One node, of the 1024 that Debian's Linux has bits for. */
+	seq_puts(s, "\nMems_allowed:\t");
+	for (unsigned i = 0; i < 31; i++)
+		seq_puts(s, "00000000,");
+	seq_puts(s, "00000001\nMems_allowed_list:\t0\n");
 }
 
 static int show_status(struct seq *s, struct proc_ctx *c)
@@ -158,7 +163,7 @@ static int show_status(struct seq *s, struct proc_ctx *c)
 	seq_printf(s,
 		   "NoNewPrivs:\t%u\nSeccomp:\t0\nSeccomp_filters:\t0\n"
 		   "Speculation_Store_Bypass:\tvulnerable\n"
-		   "SpeculationIndirectBranch:\tunknown\n",
+		   "SpeculationIndirectBranch:\talways enabled\n",
 		   p->no_new_privs);
 	status_cpus(s, t);
 	seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", t->nvcsw,
@@ -189,10 +194,12 @@ static int stat_line(struct seq *s, struct proc_ctx *c, bool whole)
 	struct quire_mm_usage m = {0};
 	struct quire_layout l = {0};
 	struct signal_sets g;
+	struct io_counts io;
 	u64 user, system, min = t->min_flt, maj = t->maj_flt;
 	s32 fg;
 	char comm[16];
 	bool look = proc_may_look(t);
+	char state = state_of(c);
 	u64 tty = terminal_number(p, &fg);
 	get_comm(t, comm);
 	signal_sets_of(t, &g);
@@ -200,29 +207,32 @@ static int stat_line(struct seq *s, struct proc_ctx *c, bool whole)
 		quire_mm_usage(u->mm, &m);
 		if (look)
 			l = *quire_mm_layout(u->mm);
+		else
+			l.start_code = l.end_code = 1; /* there is some, but where is secret */
 		uspace_put(u);
 	}
 	if (whole) {
 		process_cpu_times(p, &user, &system);
-		min += p->min_flt;
-		maj += p->maj_flt;
+		process_work(p, &min, &maj, &io);
 	} else {
 		task_cpu_times(t, &user, &system);
 	}
 	seq_printf(s, "%u (", t->tid);
 	seq_escape(s, comm, "\n\\");
-	seq_printf(s, ") %c %u %u %u %lu %d %u %lu %lu %lu %lu ", state_of(c), p->ppid, p->pgid,
-		   p->sid, tty, fg, p->did_exec ? 0x400000u : 0x400040u, min,
-		   whole ? p->cmin_flt : 0, maj, whole ? p->cmaj_flt : 0);
+	seq_printf(s, ") %c %u %u %u %lu %d %u %lu %lu %lu %lu ", state, p->ppid, p->pgid, p->sid,
+		   tty, fg, (p->randomized ? PF_RANDOMIZE : 0) | (p->did_exec ? 0 : PF_FORKNOEXEC),
+		   min, whole ? p->cmin_flt : 0, maj, whole ? p->cmaj_flt : 0);
 	seq_printf(s, "%lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu ", user / TICK_NS,
 		   system / TICK_NS, whole ? p->cutime / TICK_NS : 0,
 		   whole ? p->cstime / TICK_NS : 0, 20 + t->nice, t->nice, p->nr_threads,
 		   (whole ? p->start_time : t->start_time) / TICK_NS, m.total_vm * QUIRE_PAGE_SIZE,
 		   m.rss_anon + m.rss_file + m.rss_shmem, p->rlim[5].cur);
-	seq_printf(s, "%lu %lu %lu 0 0 %lu %lu %lu %lu 0 0 0 %u %u 0 %u 0 0 0 ", l.start_code,
+	/* Whether it waits says only who may look, and of a process only if it has one thread. */
+	unsigned waits = look && (!whole || p->nr_threads < 2) && state != 'R';
+	seq_printf(s, "%lu %lu %lu 0 0 %lu %lu %lu %lu %u 0 0 %d %u 0 %u 0 0 0 ", l.start_code,
 		   l.end_code, l.start_stack, g.task_pending & 0x7fffffff, g.blocked & 0x7fffffff,
-		   g.ignored & 0x7fffffff, g.caught & 0x7fffffff, p->exit_signal, t->cpu,
-		   t->policy);
+		   g.ignored & 0x7fffffff, g.caught & 0x7fffffff, waits,
+		   t == p->leader ? (int)p->exit_signal : -1, t->cpu, t->policy);
 	seq_printf(s, "%lu %lu %lu %lu %lu %lu %lu %u\n", l.start_data, l.end_data, l.start_brk,
 		   l.arg_start, l.arg_end, l.env_start, l.env_end, look ? p->exit_status : 0);
 	return 0;
@@ -256,62 +266,7 @@ static int show_statm(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
-/* ---- what exec left in memory ----------------------------------------------------------- */
-
-static int show_range(struct seq *s, struct uspace *u, u64 from, u64 to)
-{
-	char *page = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
-	if (!page)
-		return -ENOMEM;
-	from += s->cursor;
-	while (from < to) {
-		size_t n = quire_min(to - from, QUIRE_PAGE_SIZE);
-		size_t got = quire_mm_access(u->mm, from, page, n, false, true);
-		seq_write(s, page, got);
-		s->cursor += got;
-		from += got;
-		if (got < n)
-			break;
-		if (s->len >= SEQ_PART && from < to) {
-			s->more = true;
-			break;
-		}
-	}
-	quire_kfree(page);
-	return 0;
-}
-
-static int show_cmdline(struct seq *s, struct proc_ctx *c)
-{
-	struct uspace *u = proc_uspace(c);
-	if (!u)
-		return 0;
-	struct quire_layout *l = quire_mm_layout(u->mm);
-	int r = show_range(s, u, l->arg_start, l->arg_end);
-	uspace_put(u);
-	return r;
-}
-
-static int show_environ(struct seq *s, struct proc_ctx *c)
-{
-	struct uspace *u = proc_uspace(c);
-	if (!u)
-		return 0;
-	struct quire_layout *l = quire_mm_layout(u->mm);
-	int r = show_range(s, u, l->env_start, l->env_end);
-	uspace_put(u);
-	return r;
-}
-
-static int show_auxv(struct seq *s, struct proc_ctx *c)
-{
-	struct uspace *u = proc_uspace(c);
-	if (!u)
-		return 0;
-	seq_write(s, u->auxv, quire_min(u->auxv_words, 48u) * sizeof(u64));
-	uspace_put(u);
-	return 0;
-}
+/* ---- the name ---------------------------------------------------------------------------- */
 
 static int show_comm(struct seq *s, struct proc_ctx *c)
 {
@@ -409,81 +364,7 @@ static int root_link(struct proc_ctx *c, char *buf, size_t max)
 	return link_text(c, buf, max, root_path);
 }
 
-/* ---- limits, scores, the rest ----------------------------------------------------------- */
-
-static int show_limits(struct seq *s, struct proc_ctx *c)
-{
-	static const struct {
-		const char *name, *unit;
-	} lim[RLIM_COUNT] = {
-	    {"Max cpu time", "seconds"},     {"Max file size", "bytes"},
-	    {"Max data size", "bytes"},      {"Max stack size", "bytes"},
-	    {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
-	    {"Max processes", "processes"},  {"Max open files", "files"},
-	    {"Max locked memory", "bytes"},  {"Max address space", "bytes"},
-	    {"Max file locks", "locks"},     {"Max pending signals", "signals"},
-	    {"Max msgqueue size", "bytes"},  {"Max nice priority", ""},
-	    {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
-	};
-	seq_printf(s, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
-	for (unsigned i = 0; i < RLIM_COUNT; i++) {
-		struct rlimit r = c->process->rlim[i];
-		seq_printf(s, "%-25s ", lim[i].name);
-		if (r.cur == ~0UL)
-			seq_printf(s, "%-20s ", "unlimited");
-		else
-			seq_printf(s, "%-20lu ", r.cur);
-		if (r.max == ~0UL)
-			seq_printf(s, "%-20s ", "unlimited");
-		else
-			seq_printf(s, "%-20lu ", r.max);
-		seq_printf(s, "%-10s\n", lim[i].unit);
-	}
-	return 0;
-}
-
-static s32 score_of(struct process *p)
-{
-	struct proc_ctx c = {p, p->leader, 0};
-	struct uspace *u = p->leader ? proc_uspace(&c) : NULL;
-	struct quire_mm_usage m = {0};
-	if (u) {
-		quire_mm_usage(u->mm, &m);
-		uspace_put(u);
-	}
-	u64 total = quire_total_pages();
-	s64 points = (s64)((m.rss_anon + m.rss_file + m.rss_shmem + m.page_tables) * 1000 / total);
-	points += p->oom_score_adj;
-	points = 667 + points * 2 / 3; /* Linux's scale: 666 for a small process */
-	return points < 0 || p->oom_score_adj == -1000 ? 0 : (s32)points;
-}
-
-static int show_oom_score(struct seq *s, struct proc_ctx *c)
-{
-	seq_printf(s, "%d\n", score_of(c->process));
-	return 0;
-}
-
-static int show_oom_adj(struct seq *s, struct proc_ctx *c)
-{
-	seq_printf(s, "%d\n", c->process->oom_score_adj);
-	return 0;
-}
-
-static s64 write_oom_adj(struct proc_ctx *c, char *buf, size_t n)
-{
-	u32 v;
-	while (n && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
-		n--;
-	bool minus = n && buf[0] == '-';
-	if (!proc_number(buf + minus, n - minus, &v) || v > 1000)
-		return -EINVAL;
-	s32 adj = minus ? -(s32)v : (s32)v;
-	if (adj < c->process->oom_score_adj && !capable(CAP_SYS_RESOURCE))
-		return -EACCES;
-	c->process->oom_score_adj = adj;
-	return 0;
-}
+/* ---- the rest ---------------------------------------------------------------------------- */
 
 static int show_personality(struct seq *s, struct proc_ctx *c)
 {
@@ -525,14 +406,6 @@ static int show_children(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
-static int show_io(struct seq *s, struct proc_ctx *c)
-{
-	struct process *p = c->process;
-	seq_printf(s, "read_bytes: %lu\nwrite_bytes: %lu\n", p->in_blocks * 512,
-		   p->out_blocks * 512);
-	return 0;
-}
-
 /* ---- threads ---------------------------------------------------------------------------- */
 
 static const struct proc_entry tid_entry = {"", S_IFDIR | 0555, .dir = proc_tid_table};
@@ -551,7 +424,7 @@ static bool next_thread(const struct proc_node *dir, struct proc_ctx *c, u32 fro
 	if (!best)
 		return false;
 	*number = best;
-	*out = (struct proc_node){&tid_entry, dir->pid, best, 0};
+	*out = (struct proc_node){.entry = &tid_entry, .pid = dir->pid, .tid = best};
 	return true;
 }
 
@@ -563,50 +436,63 @@ static bool find_thread(const struct proc_node *dir, struct proc_ctx *c, const c
 	       got == tid;
 }
 
-static const struct proc_names thread_names = {find_thread, next_thread, ""};
+static const struct proc_names thread_names = {
+    .find = find_thread, .next = next_thread, .prefix = ""};
 static const struct proc_entry no_entries[] = {{0}};
 
 #define COMMON_ENTRIES                                                                             \
-	{"auxv", S_IFREG | 0400, .show = show_auxv, .guarded = true},                              \
+	{"auxv", S_IFREG | 0400, .show = proc_show_auxv, .guarded = true, .keeps = true},          \
 	    {"cgroup", S_IFREG | 0444, .show = show_cgroup},                                       \
 	    {"clear_refs", S_IFREG | 0200, .write = proc_clear_refs, .guarded = true},             \
-	    {"cmdline", S_IFREG | 0444, .show = show_cmdline},                                     \
+	    {"cmdline", S_IFREG | 0444, .show = proc_show_pid_cmdline},                            \
 	    {"comm", S_IFREG | 0644, .show = show_comm, .write = write_comm},                      \
 	    {"cwd", S_IFLNK | 0777, .readlink = cwd_link, .follow = cwd_path, .guarded = true},    \
-	    {"environ", S_IFREG | 0400, .show = show_environ, .guarded = true},                    \
+	    {"environ", S_IFREG | 0400, .show = proc_show_environ, .guarded = true,                \
+	     .keeps = true},                                                                       \
 	    {"exe", S_IFLNK | 0777, .readlink = exe_link, .follow = exe_path, .guarded = true},    \
 	    {"fd", S_IFDIR | 0500, .dir = no_entries, .names = &proc_fd_names, .guarded = true},   \
 	    {"fdinfo", S_IFDIR | 0555, .dir = no_entries, .names = &proc_fdinfo_names,             \
 	     .guarded = true},                                                                     \
-	    {"io", S_IFREG | 0400, .show = show_io, .guarded = true},                              \
-	    {"limits", S_IFREG | 0444, .show = show_limits},                                       \
+                                                                                                   \
+	    {"limits", S_IFREG | 0444, .show = proc_show_limits},                                  \
 	    {"loginuid", S_IFREG | 0444, .show = show_loginuid},                                   \
-	    {"maps", S_IFREG | 0444, .show = proc_show_maps, .guarded = true},                     \
-	    {"mem", S_IFREG | 0600, .fops = &proc_mem_ops, .guarded = true},                       \
+	    {"maps", S_IFREG | 0444, .show = proc_show_maps, .guarded = true, .keeps = true},      \
+	    {"mem", S_IFREG | 0600, .fops = &proc_mem_ops, .guarded = true, .keeps = true},        \
 	    {"mountinfo", S_IFREG | 0444, .show = proc_show_mountinfo},                            \
 	    {"mounts", S_IFREG | 0444, .show = proc_show_mounts},                                  \
-	    {"oom_score", S_IFREG | 0444, .show = show_oom_score},                                 \
-	    {"oom_score_adj", S_IFREG | 0644, .show = show_oom_adj, .write = write_oom_adj},       \
-	    {"pagemap", S_IFREG | 0400, .fops = &proc_pagemap_ops, .guarded = true},               \
+	    {"oom_adj", S_IFREG | 0644, .show = proc_show_oom_adj, .write = proc_write_oom_adj},   \
+	    {"oom_score", S_IFREG | 0444, .show = proc_show_oom_score},                            \
+	    {"oom_score_adj", S_IFREG | 0644, .show = proc_show_oom_score_adj,                     \
+	     .write = proc_write_oom_score_adj},                                                   \
+	    {"pagemap", S_IFREG | 0400, .fops = &proc_pagemap_ops, .guarded = true,                \
+	     .keeps = true},                                                                       \
 	    {"personality", S_IFREG | 0400, .show = show_personality, .guarded = true},            \
 	    {"root", S_IFLNK | 0777, .readlink = root_link, .follow = root_path, .guarded = true}, \
-	    {"smaps", S_IFREG | 0444, .show = proc_show_smaps, .guarded = true},                   \
-	    {"smaps_rollup", S_IFREG | 0444, .show = proc_show_smaps_rollup, .guarded = true},     \
+	    {"smaps", S_IFREG | 0444, .show = proc_show_smaps, .guarded = true, .keeps = true},    \
+	    {"smaps_rollup", S_IFREG | 0444, .show = proc_show_smaps_rollup, .guarded = true,      \
+	     .keeps = true},                                                                       \
 	    {"statm", S_IFREG | 0444, .show = show_statm},                                         \
+	    {"sessionid", S_IFREG | 0444, .show = show_loginuid},                                  \
 	    {"status", S_IFREG | 0444, .show = show_status},                                       \
+	    {"syscall", S_IFREG | 0400, .show = proc_show_syscall, .guarded = true},               \
 	{                                                                                          \
 		"wchan", S_IFREG | 0444, .show = show_wchan                                        \
 	}
 
 const struct proc_entry proc_pid_table[] = {
     COMMON_ENTRIES,
+    {"io", S_IFREG | 0400, .show = proc_show_pid_io, .guarded = true},
+    {"map_files", S_IFDIR | 0500, .dir = no_entries, .names = &proc_map_files_names,
+     .guarded = true},
     {"stat", S_IFREG | 0444, .show = show_pid_stat},
     {"task", S_IFDIR | 0555, .dir = no_entries, .names = &thread_names},
+    {"timerslack_ns", S_IFREG | 0666, .show = proc_show_timerslack, .write = proc_write_timerslack},
     {0},
 };
 const struct proc_entry proc_tid_table[] = {
     COMMON_ENTRIES,
     {"children", S_IFREG | 0444, .show = show_children},
+    {"io", S_IFREG | 0400, .show = proc_show_tid_io, .guarded = true},
     {"stat", S_IFREG | 0444, .show = show_tid_stat},
     {0},
 };

@@ -20,6 +20,7 @@ struct text { /* file->private */
 	struct seq s;
 	u64 base;     /* position of the part that s holds */
 	bool started; /* s holds something */
+	u64 mm_id;    /* for the contexts */
 };
 
 /* ---- making text ------------------------------------------------------------------------ */
@@ -108,6 +109,7 @@ static int make(struct text *t, const struct proc_node *n)
 	int r = proc_ctx_get(n, &c);
 	if (r)
 		return r;
+	c.mm_id = t->mm_id;
 	t->s.more = false;
 	r = n->entry->show(&t->s, &c);
 	proc_ctx_put(&c);
@@ -142,18 +144,21 @@ static int part_at(struct text *t, const struct proc_node *n, u64 pos)
 static s64 text_read(struct file *f, struct iter *it, u64 *pos)
 {
 	struct text *t = f->private;
+	const struct proc_node *n = proc_node_of(f);
 	s64 total = 0;
 	int r = 0;
+	if (!n->entry->show) /* as Linux has it: about a process, or not */
+		return n->pid ? -EINVAL : -EIO;
 	mutex_lock(&t->lock);
 	while (it->left) {
-		r = part_at(t, proc_node_of(f), *pos);
+		r = part_at(t, n, *pos);
 		if (r <= 0)
 			break;
-		size_t at = *pos - t->base, n = quire_min(t->s.len - at, it->left);
-		size_t done = iter_copy_to(it, t->s.buf + at, n);
+		size_t at = *pos - t->base, want = quire_min(t->s.len - at, it->left);
+		size_t done = iter_copy_to(it, t->s.buf + at, want);
 		*pos += done;
 		total += (s64)done;
-		if (done < n) {
+		if (done < want) {
 			r = -EFAULT;
 			break;
 		}
@@ -168,7 +173,7 @@ static s64 text_write(struct file *f, struct iter *it, u64 *pos)
 	struct proc_ctx c;
 	size_t len = it->left;
 	if (!n->entry->write)
-		return -EIO;
+		return n->pid ? -EINVAL : -EIO;
 	if (len >= WRITE_MAX)
 		return -EINVAL;
 	char *buf = quire_kmalloc(len + 1, GFP_KERNEL);
@@ -222,12 +227,13 @@ static const struct file_ops text_ops = {
     .mmap = text_mmap,
 };
 
-int proc_text_open(struct file *f)
+int proc_text_open(struct file *f, u64 mm_id)
 {
 	struct text *t = quire_kmalloc(sizeof(*t), GFP_KERNEL | GFP_ZERO);
 	if (!t)
 		return -ENOMEM;
 	mutex_init(&t->lock, RANK_HOST_OUTER + 5);
+	t->mm_id = mm_id;
 	f->private = t;
 	f->ops = &text_ops;
 	f->seekable = true;

@@ -12,6 +12,8 @@
 #include "../lib/string.h"
 #include "proc.h"
 
+#define CAP_SYS_RAWIO 17
+
 static bool parse(char *buf, size_t n, u64 *out)
 {
 	u64 v = 0;
@@ -49,12 +51,56 @@ static bool parse(char *buf, size_t n, u64 *out)
 				 __ATOMIC_RELAXED);                                      \
 		return 0;                                                                \
 	}
+SETTING(admin_reserve_kbytes, admin_reserve_kbytes, ~0UL)
 SETTING(max_map_count, max_map_count, 0x7fffffffUL)
 SETTING(overcommit_memory, overcommit_memory, 2UL)
-SETTING(overcommit_ratio, overcommit_ratio, 0x7fffffffUL)
-SETTING(overcommit_kbytes, overcommit_kbytes, ~0UL >> 12)
+SETTING(ratio, overcommit_ratio, 0x7fffffffUL)
+SETTING(kbytes, overcommit_kbytes, ~0UL)
 SETTING(newer_merging, newer_merging, 1UL)
-SETTING(mmap_min_addr, mmap_min_addr, QUIRE_USER_END)
+SETTING(min_addr, mmap_min_addr, QUIRE_USER_END)
+SETTING(stack_guard_gap, stack_guard_gap, 0x7fffffffUL)
+SETTING(user_reserve_kbytes, user_reserve_kbytes, ~0UL)
+
+/* The limit is given one way or the other: what is written last counts. */
+static s64 write_overcommit_ratio(struct proc_ctx *c, char *b, size_t n)
+{
+	s64 r = write_ratio(c, b, n);
+	if (!r)
+		__atomic_store_n(&quire_sysctl.overcommit_kbytes, 0, __ATOMIC_RELAXED);
+	return r;
+}
+static s64 write_overcommit_kbytes(struct proc_ctx *c, char *b, size_t n)
+{
+	s64 r = write_kbytes(c, b, n);
+	if (!r)
+		__atomic_store_n(&quire_sysctl.overcommit_ratio, 0, __ATOMIC_RELAXED);
+	return r;
+}
+
+static s64 write_mmap_min_addr(struct proc_ctx *c, char *b, size_t n)
+{
+	return capable(CAP_SYS_RAWIO) ? write_min_addr(c, b, n) : -EPERM;
+}
+
+/* A setting of the kernel's, of type unsigned. */
+#define KERNEL_SETTING(name)                                            \
+	static int show_##name(struct seq *s, struct proc_ctx *c)       \
+	{                                                               \
+		(void)c;                                                \
+		seq_printf(s, "%u\n", name);                            \
+		return 0;                                               \
+	}                                                               \
+	static s64 write_##name(struct proc_ctx *c, char *b, size_t n)  \
+	{                                                               \
+		u64 v;                                                  \
+		(void)c;                                                \
+		if (!parse(b, n, &v) || v > 0x7fffffff)                 \
+			return -EINVAL;                                 \
+		__atomic_store_n(&name, (unsigned)v, __ATOMIC_RELAXED); \
+		return 0;                                               \
+	}
+KERNEL_SETTING(randomize_va_space)
+KERNEL_SETTING(legacy_va_layout)
 
 static s64 write_drop_caches(struct proc_ctx *c, char *buf, size_t n)
 {
@@ -83,12 +129,26 @@ static s64 write_drop_caches(struct proc_ctx *c, char *buf, size_t n)
 		seq_printf(s, "%s\n", (value));                   \
 		return 0;                                         \
 	}
-NUMBER(drop_caches, 0)
+static u64 reserve_kbytes(void)
+{
+	struct quire_meminfo m;
+	quire_meminfo(&m);
+	return m.reserve * (QUIRE_PAGE_SIZE / 1024);
+}
+
+/* Settings that can't be read can't be by anybody. */
+static int show_drop_caches(struct seq *s, struct proc_ctx *c)
+{
+	(void)s, (void)c;
+	return -EACCES;
+}
+
 NUMBER(pid_max, 32768)
 NUMBER(threads_max, 32768)
 NUMBER(ngroups_max, 65536)
 NUMBER(cap_last_cap, 40)
-NUMBER(randomize_va_space, 2)
+NUMBER(mmap_rnd_bits, 28)
+NUMBER(min_free_kbytes, reserve_kbytes())
 NUMBER(overflow_id, 65534)
 NUMBER(entropy, 256)
 NUMBER(file_max, 9223372036854775807UL)
@@ -156,13 +216,19 @@ static int show_boot_id(struct seq *s, struct proc_ctx *c)
 	}
 
 static const struct proc_entry vm_table[] = {
+    RW("admin_reserve_kbytes", admin_reserve_kbytes),
     {"drop_caches", S_IFREG | 0200, .show = show_drop_caches, .write = write_drop_caches},
+    RW("legacy_va_layout", legacy_va_layout),
     RW("max_map_count", max_map_count),
-    RW("mmap_min_addr", mmap_min_addr),
-    RW("overcommit_kbytes", overcommit_kbytes),
+    RO("min_free_kbytes", min_free_kbytes),
+    {"mmap_min_addr", S_IFREG | 0644, .show = show_min_addr, .write = write_mmap_min_addr},
+    {"mmap_rnd_bits", S_IFREG | 0400, .show = show_mmap_rnd_bits},
+    {"overcommit_kbytes", S_IFREG | 0644, .show = show_kbytes, .write = write_overcommit_kbytes},
     RW("overcommit_memory", overcommit_memory),
-    RW("overcommit_ratio", overcommit_ratio),
+    {"overcommit_ratio", S_IFREG | 0644, .show = show_ratio, .write = write_overcommit_ratio},
     RW("quire_newer_merging", newer_merging),
+    RW("quire_stack_guard_gap", stack_guard_gap),
+    RW("user_reserve_kbytes", user_reserve_kbytes),
     {0},
 };
 static const struct proc_entry random_table[] = {
@@ -184,7 +250,7 @@ static const struct proc_entry kernel_table[] = {
     RO("overflowuid", overflow_id),
     RO("pid_max", pid_max),
     {"random", S_IFDIR | 0555, .dir = random_table},
-    RO("randomize_va_space", randomize_va_space),
+    RW("randomize_va_space", randomize_va_space),
     RO("threads-max", threads_max),
     RO("version", version),
     {0},

@@ -71,7 +71,7 @@ static bool next_cpu(const struct proc_node *dir, struct proc_ctx *c, u32 from, 
 	if (from >= ncpus)
 		return false;
 	*number = from;
-	*out = (struct proc_node){&one_cpu, 0, 0, from};
+	*out = (struct proc_node){.entry = &one_cpu, .number = from};
 	return true;
 }
 
@@ -83,7 +83,7 @@ static bool find_cpu(const struct proc_node *dir, struct proc_ctx *c, const char
 	       proc_number(name + 3, len - 3, &cpu) && next_cpu(dir, c, cpu, &got, out);
 }
 
-static const struct proc_names cpu_names = {find_cpu, next_cpu, "cpu"};
+static const struct proc_names cpu_names = {.find = find_cpu, .next = next_cpu, .prefix = "cpu"};
 
 static const struct proc_entry cpu_table[] = {
     {"isolated", S_IFREG | 0444, .show = show_none},

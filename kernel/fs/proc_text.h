@@ -5,7 +5,7 @@
 
 #include "proc.h"
 
-/* f is an open of an entry with show or write.  0 or -ENOMEM. */
-int proc_text_open(struct file *f);
+/* f is an open of an entry with show or write; mm_id for its contexts.  0 or -ENOMEM. */
+int proc_text_open(struct file *f, u64 mm_id);
 
 #endif

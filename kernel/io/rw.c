@@ -21,6 +21,22 @@ static s64 check_iter(struct iter *it)
 	return 0;
 }
 
+/* A read (write) was tried, and gave r: for /proc/PID/io. */
+static s64 count_read(s64 r)
+{
+	struct io_counts *io = &current()->io;
+	io->syscr++;
+	io->rchar += r > 0 ? (u64)r : 0;
+	return r;
+}
+static s64 count_write(s64 r)
+{
+	struct io_counts *io = &current()->io;
+	io->syscw++;
+	io->wchar += r > 0 ? (u64)r : 0;
+	return r;
+}
+
 s64 io_read(struct file *f, struct iter *it, u64 *pos)
 {
 	if (!f->can_read)
@@ -29,15 +45,15 @@ s64 io_read(struct file *f, struct iter *it, u64 *pos)
 		return f->inode && S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
 	check_iter(it);
 	if (pos)
-		return f->ops->read(f, it, pos);
+		return count_read(f->ops->read(f, it, pos));
 	if (!f->seekable) {
 		u64 none = 0;
-		return f->ops->read(f, it, &none);
+		return count_read(f->ops->read(f, it, &none));
 	}
 	mutex_lock(&f->pos_lock);
 	s64 r = f->ops->read(f, it, &f->pos);
 	mutex_unlock(&f->pos_lock);
-	return r;
+	return count_read(r);
 }
 
 s64 io_write(struct file *f, struct iter *it, u64 *pos)
@@ -48,15 +64,15 @@ s64 io_write(struct file *f, struct iter *it, u64 *pos)
 		return -EINVAL;
 	check_iter(it);
 	if (pos)
-		return f->ops->write(f, it, pos);
+		return count_write(f->ops->write(f, it, pos));
 	if (!f->seekable) {
 		u64 none = 0;
-		return f->ops->write(f, it, &none);
+		return count_write(f->ops->write(f, it, &none));
 	}
 	mutex_lock(&f->pos_lock);
 	s64 r = f->ops->write(f, it, &f->pos);
 	mutex_unlock(&f->pos_lock);
-	return r;
+	return count_write(r);
 }
 
 /* A user range that can't be one at all is refused before anything is moved. */

@@ -19,6 +19,7 @@
 #define IPC_CREAT 01000u
 #define IPC_EXCL 02000u
 #define SHM_HUGETLB 04000u
+#define SHM_NORESERVE 010000u
 #define SHM_RDONLY 010000u
 #define SHM_RND 020000u
 #define SHM_REMAP 040000u
@@ -52,6 +53,7 @@ struct shm {
 	s32 id;
 	bool gone; /* removed; goes with the last attach */
 	struct inode *inode;
+	u64 charged; /* pages: all of it, from the start */
 	struct shmid_ds_k ds;
 };
 
@@ -107,8 +109,23 @@ static void segment_free(struct shm *s)
 {
 	if (!s)
 		return;
-	inode_put(s->inode);
+	if (s->inode)
+		inode_put(s->inode);
+	quire_uncharge(s->charged);
 	quire_kfree(s);
+}
+
+/* Charge the segment: as a whole, or (SHM_NORESERVE) page by page as they come. */
+static bool charge(struct shm *s, u64 size, u32 mode)
+{
+	u64 pages = quire_round_up(size, QUIRE_PAGE_SIZE) >> QUIRE_PAGE_SHIFT;
+	if ((mode & SHM_NORESERVE) && quire_sysctl.overcommit_memory != 2)
+		return true;
+	if (!quire_charge(current()->uspace->mm, pages))
+		return false;
+	s->charged = pages;
+	s->inode->mapping.charged = false;
+	return true;
 }
 
 /* ---- making segments -------------------------------------------------------------------- */
@@ -125,8 +142,8 @@ static struct shm *segment_new(u32 key, u64 size, u32 mode)
 	struct shm *s = quire_kmalloc(sizeof(*s), GFP_KERNEL | GFP_ZERO);
 	if (s && shm_fs)
 		s->inode = memfs_inode(shm_fs, S_IFREG | (mode & 0777));
-	if (!s || !s->inode) {
-		quire_kfree(s);
+	if (!s || !s->inode || !charge(s, size, mode)) {
+		segment_free(s);
 		return NULL;
 	}
 	s->inode->nlink = 0;

@@ -13,7 +13,6 @@
 #include "../syscall/syscall.h"
 #include "mem.h"
 
-#define READ_IMPLIES_EXEC 0x0400000u
 #define DEV_ZERO (1UL << 8 | 5) /* character device 1, 5 */
 
 static bool is_dev_zero(const struct inode *i)
@@ -70,8 +69,6 @@ SYSCALL6(mmap, u64, addr, u64, len, u64, prot, u64, flags, int, fd, u64, offset)
 
 	if (offset & ~QUIRE_PAGE_MASK)
 		return -EINVAL;
-	if ((prot & PROT_READ) && (current()->process->personality & READ_IMPLIES_EXEC))
-		prot |= PROT_EXEC;
 	if (!(flags & MAP_ANONYMOUS)) {
 		f = fd_get(fd);
 		if (!f)

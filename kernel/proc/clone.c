@@ -146,8 +146,10 @@ static struct process *child_process(const struct clone_args_k *a)
 	}
 	p->exit_signal = (u32)a->exit_signal;
 	p->personality = me->personality;
+	p->randomized = me->randomized;
 	p->no_new_privs = me->no_new_privs;
 	p->oom_score_adj = me->oom_score_adj;
+	p->oom_score_adj_min = me->oom_score_adj_min;
 	memcpy(p->rlim, me->rlim, sizeof(p->rlim));
 	if (cpu_limit_changed(p)) {
 		sighand_put(p->sighand);
@@ -166,6 +168,8 @@ static int child_memory(struct task *t, const struct clone_args_k *a)
 		t->uspace = u;
 	} else {
 		t->uspace = uspace_fork(u, &err);
+		if (t->uspace)
+			t->uspace->owner = t->process;
 	}
 	return err;
 }

@@ -273,7 +273,7 @@ static u64 phdr_address(const struct elf_file *e, u64 bias)
 	return 0;
 }
 
-int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, bool randomize,
+int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsigned randomize,
 		     struct elf_image *img)
 {
 	struct quire_layout *l = quire_mm_layout(current()->uspace->mm);
@@ -291,9 +291,9 @@ int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, bool r
 	if (err)
 		return err;
 	fill_layout(e, bias);
-	if (randomize && e->h.type == ET_DYN && !has_interp)
+	if (randomize > 1 && e->h.type == ET_DYN && !has_interp)
 		l->start_brk = quire_round_down(DYN_BASE, QUIRE_PAGE_SIZE);
-	if (randomize)
+	if (randomize > 1)
 		l->start_brk += random_pages(13);
 	img->entry = e->h.entry + bias;
 	img->phdr = phdr_address(e, bias);

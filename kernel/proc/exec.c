@@ -302,11 +302,23 @@ static void set_user_bases(struct task *t)
 	quire_host_preempt_enable();
 }
 
+unsigned randomize_va_space = 2;
+unsigned legacy_va_layout;
+
+/* What of the new program's addresses is chosen at random: 0 nothing, 1 all but the break, 2
+ * the break, too. */
+static unsigned randomization(struct process *p)
+{
+	unsigned level = __atomic_load_n(&randomize_va_space, __ATOMIC_RELAXED);
+	return p->personality & PERSONALITY_NO_RANDOMIZE ? 0 : quire_min(level, 2u);
+}
+
 /* Where mappings and the stack go.  Sets the layout and returns the stack's top. */
-static u64 set_layout(struct process *p, struct uspace *u, bool randomize)
+static u64 set_layout(struct process *p, struct uspace *u, unsigned randomize)
 {
 	struct quire_layout *l = quire_mm_layout(u->mm);
 	u64 top = QUIRE_USER_END - (randomize ? random_pages(22) : 0);
+	u64 shift = randomize ? random_pages(28) : 0;
 	u64 gap = p->rlim[RLIMIT_STACK].cur;
 	u64 pad =
 	    (u64)quire_sysctl.stack_guard_gap * QUIRE_PAGE_SIZE + (randomize ? 16UL << 30 : 0);
@@ -315,8 +327,10 @@ static u64 set_layout(struct process *p, struct uspace *u, bool randomize)
 		gap += pad;
 	gap = quire_max(least, quire_min(gap, most));
 	l->task_size = QUIRE_USER_END;
-	l->mmap_base = quire_round_down(QUIRE_USER_END - gap - (randomize ? random_pages(28) : 0),
-					QUIRE_PAGE_SIZE);
+	l->mmap_base = quire_round_down(QUIRE_USER_END - gap - shift, QUIRE_PAGE_SIZE);
+	l->legacy_base = quire_round_up(QUIRE_USER_END / 3, QUIRE_PAGE_SIZE) + shift;
+	l->bottom_up = (p->personality & PERSONALITY_COMPAT_LAYOUT) ||
+		       __atomic_load_n(&legacy_va_layout, __ATOMIC_RELAXED);
 	l->start_stack = top;
 	return top;
 }
@@ -389,8 +403,9 @@ static void make_auxv(struct task *t, const struct elf_image *img, u64 program_e
 	aux(u, 0, 0);
 }
 
-static int build_stack(struct task *t, struct argbuf *b, const char *name, u64 top, bool randomize,
-		       const struct elf_image *img, u64 program_entry, u64 vdso, u64 *rsp)
+static int build_stack(struct task *t, struct argbuf *b, const char *name, u64 top,
+		       unsigned randomize, const struct elf_image *img, u64 program_entry, u64 vdso,
+		       u64 *rsp)
 {
 	struct quire_layout *l = quire_mm_layout(t->uspace->mm);
 	size_t name_len = strlen(name) + 1;
@@ -439,7 +454,7 @@ static int map_stack(struct task *t, struct argbuf *b, u64 top, bool exec)
 }
 
 static int load(struct task *t, struct program *g, struct argbuf *args, const char *name,
-		bool randomize, u64 top, struct regs *r)
+		unsigned randomize, u64 top, struct regs *r)
 {
 	struct elf_image img = {0};
 	u64 rsp;
@@ -456,6 +471,10 @@ static int load(struct task *t, struct program *g, struct argbuf *args, const ch
 		err = build_stack(t, args, name, top, randomize, &img, entry, (u64)vdso, &rsp);
 	if (err)
 		return err;
+	if (t->process->personality & PERSONALITY_PAGE_ZERO)
+		quire_mmap(t->uspace->mm, 0, QUIRE_PAGE_SIZE, PROT_READ | PROT_EXEC,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
+			   VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC); /* if it may be there */
 	memset(r, 0, sizeof(*r));
 	r->rip = img.entry;
 	r->rsp = rsp;
@@ -483,7 +502,7 @@ int files_unshare(void)
 
 /* What follows the change of memory; there is no way back. */
 static int become_new_program(struct task *t, struct program *g, struct argbuf *args,
-			      const char *name, bool randomize, u64 top, struct regs *r)
+			      const char *name, unsigned randomize, u64 top, struct regs *r)
 {
 	int err = reset_signals(t);
 	if (err)
@@ -525,8 +544,12 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 		uspace_put(u);
 		return err;
 	}
-	bool randomize = !(p->personality & PERSONALITY_NO_RANDOMIZE);
+	unsigned randomize = randomization(p);
+	p->personality &= ~PERSONALITY_READ_IMPLIES_EXEC; /* 64-bit programs begin without */
+	p->randomized = randomize;
 	u64 top = set_layout(p, u, randomize);
+	u->owner = p;
+	u->dumpable = t->cred->uid == t->cred->euid && t->cred->gid == t->cred->egid;
 	rlimits_to_mm(p, u);
 	u->exe = g.file;
 	file_get(u->exe);

@@ -241,6 +241,9 @@ static void account_thread(struct process *p, struct task *t)
 	p->maj_flt += t->maj_flt;
 	p->nvcsw += t->nvcsw;
 	p->nivcsw += t->nivcsw;
+	io_counts_add(&p->io, &t->io);
+	p->in_blocks += t->io.read_bytes >> 9;
+	p->out_blocks += t->io.write_bytes >> 9;
 }
 
 /* The thread is no longer one that runs.  True: it was the last. */

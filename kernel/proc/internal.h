@@ -113,6 +113,9 @@
 #define CAP_FULL ((1UL << (CAP_LAST + 1)) - 1)
 
 #define PERSONALITY_NO_RANDOMIZE 0x0040000u
+#define PERSONALITY_PAGE_ZERO 0x0100000u
+#define PERSONALITY_COMPAT_LAYOUT 0x0200000u
+#define PERSONALITY_READ_IMPLIES_EXEC 0x0400000u
 
 #define NSEC_PER_SEC 1000000000UL
 #define MAX_PID 32768u
@@ -188,7 +191,7 @@ struct elf_file; /* headers of one file, read and checked */
 int elf_open(struct file *f, struct elf_file **out, char **interp);
 void elf_free(struct elf_file *e);
 /* Map into current's (new, empty) address space.  Fills the layout of mm as well. */
-int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, bool randomize,
+int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsigned randomize,
 		     struct elf_image *img);
 int elf_load_interp(struct elf_file *e, struct file *f, struct elf_image *img);
 bool elf_wants_exec_stack(const struct elf_file *e);

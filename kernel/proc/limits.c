@@ -11,10 +11,15 @@ void rlimits_to_mm(struct process *p, struct uspace *u)
 	struct quire_limits *l = quire_mm_limits(u->mm);
 	l->as = p->rlim[RLIMIT_AS].cur;
 	l->data = p->rlim[RLIMIT_DATA].cur;
+	l->data_max = p->rlim[RLIMIT_DATA].max;
 	l->stack = p->rlim[RLIMIT_STACK].cur;
 	l->memlock = p->rlim[RLIMIT_MEMLOCK].cur;
 	l->fsize = p->rlim[RLIMIT_FSIZE].cur;
-	struct cred *c = p->leader ? p->leader->cred : NULL;
+	l->read_exec = p->personality & PERSONALITY_READ_IMPLIES_EXEC;
+	/* A thread that gives up rights alone takes them from the others' memory calls. */
+	const struct cred *c = p == current()->process ? current()->cred
+			       : p->leader             ? p->leader->cred
+						       : NULL;
 	l->ipc_lock = c && (c->cap_effective >> CAP_IPC_LOCK & 1);
 	l->rawio = c && (c->cap_effective >> CAP_SYS_RAWIO & 1);
 	l->admin = c && (c->cap_effective >> CAP_SYS_ADMIN & 1);
@@ -43,12 +48,26 @@ static long set_limit(struct process *p, unsigned which, const struct rlimit *ne
 		err = cpu_limit_changed(p);
 	if (t) {
 		struct uspace *u = task_uspace_get(t);
-		if (u)
+		/* Not after vfork: the memory is still the parent's. */
+		if (u && u->owner == p)
 			rlimits_to_mm(p, u);
 		uspace_put(u);
 		task_put(t);
 	}
 	return err;
+}
+
+/* May current see and set the limits of t? */
+static bool same_user(struct task *t)
+{
+	const struct cred *me = current()->cred;
+	struct cred *c = task_cred_get(t);
+	if (!c)
+		return false;
+	bool same = me->uid == c->euid && me->uid == c->suid && me->uid == c->uid &&
+		    me->gid == c->egid && me->gid == c->sgid && me->gid == c->gid;
+	cred_put(c);
+	return same || capable(CAP_SYS_RESOURCE);
 }
 
 static long prlimit(s32 pid, u32 which, u64 unew, u64 uold)
@@ -65,7 +84,7 @@ static long prlimit(s32 pid, u32 which, u64 unew, u64 uold)
 		return -ESRCH;
 	}
 	struct process *p = t ? t->process : current()->process;
-	long err = p == current()->process || may_signal(p, 0) ? 0 : -EPERM;
+	long err = t && p != current()->process && !same_user(t) ? -EPERM : 0;
 	if (!err)
 		err = set_limit(p, which, unew ? &new : NULL, &old);
 	if (t)
@@ -114,6 +133,35 @@ static void add_threads(struct process *p, struct rusage_k *out)
 		out->majflt += (s64)t->maj_flt;
 		out->nvcsw += (s64)t->nvcsw;
 		out->nivcsw += (s64)t->nivcsw;
+		out->inblock += (s64)(t->io.read_bytes >> 9);
+		out->oublock += (s64)(t->io.write_bytes >> 9);
+	}
+	spin_unlock_irq(&p->siglock, irq);
+}
+
+void io_counts_add(struct io_counts *sum, const struct io_counts *n)
+{
+	sum->rchar += n->rchar;
+	sum->wchar += n->wchar;
+	sum->syscr += n->syscr;
+	sum->syscw += n->syscw;
+	sum->read_bytes += n->read_bytes;
+	sum->write_bytes += n->write_bytes;
+}
+
+void process_work(struct process *p, u64 *min_flt, u64 *maj_flt, struct io_counts *io)
+{
+	struct task *t;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	*min_flt = p->min_flt;
+	*maj_flt = p->maj_flt;
+	*io = p->io;
+	list_for_each (t, &p->threads, thread) {
+		if (t->exiting == 2)
+			continue;
+		*min_flt += t->min_flt;
+		*maj_flt += t->maj_flt;
+		io_counts_add(io, &t->io);
 	}
 	spin_unlock_irq(&p->siglock, irq);
 }
@@ -139,10 +187,10 @@ void rusage_of(struct process *p, int who, struct rusage_k *out)
 		out->majflt = (s64)p->maj_flt;
 		out->nvcsw = (s64)p->nvcsw;
 		out->nivcsw = (s64)p->nivcsw;
-		add_threads(p, out);
-		rss = peak_rss(p);
 		out->inblock = (s64)p->in_blocks;
 		out->oublock = (s64)p->out_blocks;
+		add_threads(p, out);
+		rss = peak_rss(p);
 	}
 	if (who != RUSAGE_SELF) {
 		user += p->cutime;
@@ -151,6 +199,8 @@ void rusage_of(struct process *p, int who, struct rusage_k *out)
 		out->majflt += (s64)p->cmaj_flt;
 		out->nvcsw += (s64)p->cnvcsw;
 		out->nivcsw += (s64)p->cnivcsw;
+		out->inblock += (s64)p->cin_blocks;
+		out->oublock += (s64)p->cout_blocks;
 		rss = quire_max(rss, p->cmaxrss);
 	}
 	out->utime = tv_of(user);
@@ -177,6 +227,8 @@ SYSCALL2(getrusage, int, who, u64, uusage)
 	r.majflt = (s64)t->maj_flt;
 	r.nvcsw = (s64)t->nvcsw;
 	r.nivcsw = (s64)t->nivcsw;
+	r.inblock = (s64)(t->io.read_bytes >> 9);
+	r.oublock = (s64)(t->io.write_bytes >> 9);
 	r.maxrss = (s64)peak_rss(t->process);
 	return copy_to_user(uusage, &r, sizeof(r));
 }

@@ -26,6 +26,8 @@ struct uspace {
 	u32 auxv_words;
 	u32 membarrier; /* commands registered for; atomic */
 	bool dumpable;
+	struct process *owner; /* whose limits count for it; only compared */
+	u64 id;                /* no other has had it: so that open files of /proc notice an exec */
 };
 struct uspace *uspace_new(void); /* null: no memory */
 struct uspace *uspace_fork(struct uspace *from, int *err);
@@ -128,11 +130,13 @@ struct process {
 	u64 utime, stime, cutime, cstime; /* ns: of exited threads / reaped children */
 	u64 min_flt, maj_flt, cmin_flt, cmaj_flt;
 	u64 nvcsw, nivcsw, cnvcsw, cnivcsw, maxrss, cmaxrss;
-	u64 in_blocks, out_blocks;
-	s32 oom_score_adj;
+	u64 in_blocks, out_blocks, cin_blocks, cout_blocks; /* of 512 bytes, from io */
+	struct io_counts io; /* of exited threads and reaped children */
+	s32 oom_score_adj, oom_score_adj_min;
 	u64 start_time;             /* ns */
 	struct proc_timers *timers; /* itimer.c: interval and POSIX timers; null: none */
 	u32 personality;
+	bool randomized; /* its addresses were chosen at random */
 	bool no_new_privs;
 	struct quire_fault_record last_fault; /* the one behind a fatal signal */
 };
@@ -166,6 +170,13 @@ void proc_host_signal(int sig);
 /* CPU time used so far, the running stretch included; ns. */
 void task_cpu_times(struct task *t, u64 *user, u64 *system);
 void process_cpu_times(struct process *p, u64 *user, u64 *system);
+
+/* The faults and the I/O of a process: of its threads now and before, for /proc. */
+void process_work(struct process *p, u64 *min_flt, u64 *maj_flt, struct io_counts *io);
+void io_counts_add(struct io_counts *sum, const struct io_counts *n);
+
+/* exec.c: settings of /proc/sys; atomic. */
+extern unsigned randomize_va_space, legacy_va_layout;
 
 /* This machine's name, as uname(2) gives it. */
 void uname_nodename(char out[65]);

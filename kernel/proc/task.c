@@ -238,6 +238,8 @@ void sighand_put(struct sighand *s)
 		quire_kmem_free(sighand_cache, s);
 }
 
+static u64 last_uspace; /* the id of the last address space; atomic */
+
 struct uspace *uspace_new(void)
 {
 	struct uspace *u = quire_kmem_alloc(uspace_cache, GFP_KERNEL);
@@ -245,6 +247,7 @@ struct uspace *uspace_new(void)
 		return NULL;
 	memset(u, 0, sizeof(*u));
 	u->refs = 1;
+	u->id = __atomic_add_fetch(&last_uspace, 1, __ATOMIC_RELAXED);
 	u->dumpable = true;
 	spin_init(&u->exe_lock, RANK_HOST_MID + 2);
 	if (quire_mm_create(u, &u->mm)) {
@@ -262,6 +265,7 @@ struct uspace *uspace_fork(struct uspace *from, int *err)
 		return NULL;
 	memset(u, 0, sizeof(*u));
 	u->refs = 1;
+	u->id = __atomic_add_fetch(&last_uspace, 1, __ATOMIC_RELAXED);
 	u->dumpable = from->dumpable;
 	spin_init(&u->exe_lock, RANK_HOST_MID + 2);
 	*err = quire_mm_fork(from->mm, u, &u->mm);
@@ -429,8 +433,18 @@ struct cred *task_cred_get(struct task *t)
 
 void cred_install(struct cred *c)
 {
-	struct cred *old = current()->cred;
-	__atomic_store_n(&current()->cred, c, __ATOMIC_RELEASE);
+	struct task *t = current();
+	struct cred *old = t->cred;
+	struct uspace *u = t->uspace;
+	__atomic_store_n(&t->cred, c, __ATOMIC_RELEASE);
+	/* Who becomes somebody else, or more, isn't looked into any more. */
+	if (u && (old->euid != c->euid || old->egid != c->egid || old->fsuid != c->fsuid ||
+		  old->fsgid != c->fsgid || (c->cap_permitted & ~old->cap_permitted))) {
+		u->dumpable = false;
+		t->pdeath_signal = 0;
+	}
+	if (u && u->owner == t->process)
+		rlimits_to_mm(t->process, u);
 	cred_put(old);
 }
 

@@ -59,8 +59,9 @@ static void add_child_times(struct process *p, const struct process *c)
 	p->cmaj_flt += c->maj_flt + c->cmaj_flt;
 	p->cnvcsw += c->nvcsw + c->cnvcsw;
 	p->cnivcsw += c->nivcsw + c->cnivcsw;
-	p->in_blocks += c->in_blocks;
-	p->out_blocks += c->out_blocks;
+	p->cin_blocks += c->in_blocks + c->cin_blocks;
+	p->cout_blocks += c->out_blocks + c->cout_blocks;
+	io_counts_add(&p->io, &c->io);
 	p->cmaxrss = quire_max(p->cmaxrss, quire_max(c->maxrss, c->cmaxrss));
 }
 

@@ -46,6 +46,11 @@ struct sigpending {
 #define TASK_WORK_SETTID 16u /* write set_child_tid */
 #define TASK_WORK_EXEC 8u    /* a new process of the kernel's: run its first program */
 
+/* What was read and written: by calls, and from and to the host's files. */
+struct io_counts {
+	u64 rchar, wchar, syscr, syscw, read_bytes, write_bytes;
+};
+
 struct task {
 	/* sched/ */
 	u64 rsp;    /* saved kernel stack pointer while off the CPU */
@@ -100,6 +105,7 @@ struct task {
 	u32 exit_code; /* wait status, when exiting */
 	u32 exiting;
 	u64 min_flt, maj_flt;
+	struct io_counts io;
 	void *restart; /* restart_syscall(2) calls it: long (*)(struct task *) */
 	u64 restart_data[6];
 	u32 ioprio; /* of ioprio_set(2); the host does the scheduling */

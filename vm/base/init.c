@@ -19,10 +19,17 @@ struct quire_config core_config;
 
 /* Tables of before the page allocator works come from the host. */
 static bool pages_work;
+static u64 percpu_total;
+
+u64 percpu_bytes(void)
+{
+	return percpu_total;
+}
 
 void *percpu_alloc(size_t size)
 {
 	size_t total = core_config.cpus * percpu_stride(size);
+	percpu_total += total;
 	void *p = pages_work ? quire_kmalloc(quire_round_up(total, QUIRE_PAGE_SIZE), GFP_ZERO)
 			     : quire_host_alloc(total, 64);
 	if (!p)
@@ -48,6 +55,7 @@ void quire_init(const struct quire_config *c)
 	core_config = *c;
 	quire_sysctl = (struct quire_sysctl)SYSCTL_DEFAULTS;
 	pages_work = false;
+	percpu_total = 0;
 	stat_init();
 	rcu_init();
 	frames_init();
@@ -57,4 +65,7 @@ void quire_init(const struct quire_config *c)
 	reclaim_init();
 	fault_init();
 	mm_init();
+	u64 part = (quire_free_pages() << (QUIRE_PAGE_SHIFT - 10)) / 32;
+	quire_sysctl.admin_reserve_kbytes = quire_min(part, 8192UL);
+	quire_sysctl.user_reserve_kbytes = quire_min(part, 131072UL);
 }

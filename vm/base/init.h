@@ -18,6 +18,7 @@ extern struct quire_config core_config;
  * From init functions only; panics when there is no memory.
  */
 void *percpu_alloc(size_t size);
+u64 percpu_bytes(void); /* all that was allocated */
 static inline size_t percpu_stride(size_t size)
 {
 	return quire_round_up(size, (size_t)64);

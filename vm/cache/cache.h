@@ -56,7 +56,8 @@ static inline struct page *cache_grab(struct page *const *slot)
 	return NULL;
 }
 void cache_index_init(void);
-/* Put a locked page in at pgoff; the index takes a reference.  0, -EEXIST, -ENOMEM.
+/* Put a locked page in at pgoff; the index takes a reference.  0, -EEXIST, -ENOMEM,
+ * -ENOSPC (the page would be charged, and may not).
  * May sleep as gfp says.  mapping->lock not held. */
 int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gfp);
 /* Take a locked page out and drop the index's reference; the caller has one. */

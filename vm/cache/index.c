@@ -15,6 +15,7 @@
 #include <quire/errno.h>
 #include <quire/string.h>
 
+#include "../mm/mm.h"
 #include "../reclaim/lru.h"
 #include "cache.h"
 
@@ -354,6 +355,8 @@ static void delete_locked(struct quire_mapping *m, struct page *p)
 	clear_dirty_locked(m, p);
 	__atomic_store_n(&n->slot[i], (void *)NULL, __ATOMIC_RELEASE);
 	count_add(&m->nr_pages, -1);
+	if (m->charged)
+		mm_uncommit(1);
 	page_count_add(m->swapbacked ? COUNT_SHMEM : COUNT_FILE, -1);
 	while (--n->count == 0) {
 		parent = n->parent;
@@ -393,6 +396,8 @@ int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gf
 	int r = 0;
 
 	ASSERT(page_test(p, PG_LOCKED));
+	if (m->charged && mm_commit(NULL, 1))
+		return -ENOSPC;
 	for (;;) {
 		spin_lock(&m->lock);
 		want = nodes_missing_locked(m, pgoff);
@@ -420,6 +425,8 @@ int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gf
 	if (!r)
 		lru_add(p);
 out:
+	if (r && m->charged)
+		mm_uncommit(1);
 	while (s.n)
 		quire_kmem_free(node_cache, s.node[--s.n]);
 	return r;

@@ -72,7 +72,7 @@ int cache_wait_uptodate(struct quire_mapping *m, struct page *p)
 
 /* ---- filling --------------------------------------------------------------------------- */
 
-/* A new, locked page in the index at pgoff, with a reference.  -EEXIST, -ENOMEM. */
+/* A new, locked page in the index at pgoff, with a reference.  -EEXIST, -ENOMEM, -ENOSPC. */
 static int new_page(struct quire_mapping *m, u64 pgoff, bool must, struct page **out)
 {
 	unsigned gfp = must ? GFP_KERNEL : GFP_NOFAIL_OOM;
@@ -124,7 +124,7 @@ static int fill(struct quire_mapping *m, struct page **pages, unsigned n)
 }
 
 /* Insert new pages from `at` on, up to the first that is present; *r says why it stopped
- * before end: 0 or -EEXIST there is one, -ENOMEM.  How many. */
+ * before end: 0 or -EEXIST there is one, -ENOMEM, -ENOSPC.  How many. */
 static unsigned new_run(struct quire_mapping *m, u64 at, u64 end, u64 must, struct page **pages,
 			int *r)
 {
@@ -160,9 +160,9 @@ int cache_fill_range(struct quire_mapping *m, u64 pgoff, u64 n, u64 must, unsign
 		else if (must >= at && must < at + k) /* perhaps a neighbour's fault: alone */
 			return k == 1 ? r : cache_fill_range(m, must, 1, must, brought);
 		at += k;
-		if (stop == -ENOMEM) {
+		if (stop == -ENOMEM || stop == -ENOSPC) {
 			if (must == ~0UL || must == at)
-				return -ENOMEM;
+				return stop;
 			if (must < at || must >= end)
 				return 0;
 			at = must; /* pages that are only wished for can wait */

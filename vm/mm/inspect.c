@@ -27,7 +27,7 @@ static const char *vma_name(const struct vma *v)
 		return "/dev/zero (deleted)";
 	if (v->file)
 		return NULL;
-	if (v->start <= v->mm->brk && v->end >= l->start_brk && v->mm->brk > l->start_brk)
+	if (v->start <= quire_max(v->mm->brk, l->start_brk) && v->end >= l->start_brk)
 		return "[heap]";
 	if (v->start <= l->start_stack && v->end >= l->start_stack)
 		return "[stack]";
@@ -97,11 +97,15 @@ static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *
 	struct page *p = pfn_page(pte_pfn(e));
 	u64 sharers = (u64)quire_max(__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED), 1);
 	bool anon = page_test(p, PG_ANON), dirty = (e.v & PTE_D) || page_test(p, PG_DIRTY);
+	u64 share = (QUIRE_PAGE_SIZE << QUIRE_PSS_SHIFT) / sharers;
 
 	s->rss += QUIRE_PAGE_SIZE;
-	s->pss += QUIRE_PAGE_SIZE / sharers;
+	s->pss += share;
+	*(anon                          ? &s->pss_anon
+	  : page_test(p, PG_SWAPBACKED) ? &s->pss_shmem
+					: &s->pss_file) += share;
 	if (dirty)
-		s->pss_dirty += QUIRE_PAGE_SIZE / sharers;
+		s->pss_dirty += share;
 	if (sharers > 1)
 		*(dirty ? &s->shared_dirty : &s->shared_clean) += QUIRE_PAGE_SIZE;
 	else
@@ -113,7 +117,7 @@ static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *
 	if (anon && !dirty && !page_test(p, PG_SWAPBACKED))
 		s->lazyfree += QUIRE_PAGE_SIZE;
 	if (v->flags & VM_LOCKED)
-		s->locked += QUIRE_PAGE_SIZE / sharers;
+		s->locked += share;
 	return false;
 }
 

@@ -39,8 +39,12 @@ int quire_mm_create(void *host, struct quire_mm **out)
 	*mm = (struct quire_mm){
 	    .refs = 1,
 	    .host = host,
-	    .limits =
-		{.as = ~0UL, .data = ~0UL, .stack = 8UL << 20, .memlock = 8UL << 20, .fsize = ~0UL},
+	    .limits = {.as = ~0UL,
+		       .data = ~0UL,
+		       .data_max = ~0UL,
+		       .stack = 8UL << 20,
+		       .memlock = 8UL << 20,
+		       .fsize = ~0UL},
 	    .layout = {.mmap_base = QUIRE_USER_END - (1UL << 30), .task_size = QUIRE_USER_END},
 	};
 	rwsem_init(&mm->mmap_lock, RANK_MMAP);
@@ -130,6 +134,18 @@ struct quire_layout *quire_mm_layout(struct quire_mm *mm)
 	return &mm->layout;
 }
 
+u64 quire_mm_brk(struct quire_mm *mm)
+{
+	return quire_max(mm->brk, mm->layout.start_brk);
+}
+
+void quire_mm_set_brk(struct quire_mm *mm, u64 brk)
+{
+	write_lock(&mm->mmap_lock);
+	mm->brk = brk;
+	write_unlock(&mm->mmap_lock);
+}
+
 static u64 rss_of(const struct quire_mm *mm, enum mm_counter c)
 {
 	s64 n = __atomic_load_n(&mm->rss[c], __ATOMIC_RELAXED);
@@ -186,7 +202,9 @@ bool mm_may_expand(struct quire_mm *mm, u64 flags, u64 pages)
 	if (pages > (QUIRE_USER_END >> QUIRE_PAGE_SHIFT) ||
 	    mm->total_vm + pages > mm->limits.as >> QUIRE_PAGE_SHIFT)
 		return false;
-	return !is_data(flags) || mm->data_vm + pages <= mm->limits.data >> QUIRE_PAGE_SHIFT;
+	u64 data = mm->limits.data ? mm->limits.data : mm->limits.data_max;
+
+	return !is_data(flags) || mm->data_vm + pages <= data >> QUIRE_PAGE_SHIFT;
 }
 
 void mm_account(struct quire_mm *mm, u64 flags, s64 pages)
@@ -239,10 +257,14 @@ int mm_commit(struct quire_mm *mm, u64 pages)
 	if (quire_sysctl.overcommit_memory == 0) {
 		ok = pages <= quire_total_pages(); /* an obvious excess, no more */
 	} else if (quire_sysctl.overcommit_memory == 2) {
-		u64 limit = mm_commit_limit();
-		/* No single process may take all: a reserve of 1/32 of it, 128 MiB at most. */
-		u64 reserve = quire_min(mm->total_vm / 32, 128UL << (20 - QUIRE_PAGE_SHIFT));
+		u64 limit = mm_commit_limit(), reserve = 0;
 
+		if (!mm || !mm->limits.admin)
+			reserve += quire_sysctl.admin_reserve_kbytes >> (QUIRE_PAGE_SHIFT - 10);
+		/* No single process may take all. */
+		if (mm)
+			reserve += quire_min(mm->total_vm / 32, quire_sysctl.user_reserve_kbytes >>
+								    (QUIRE_PAGE_SHIFT - 10));
 		ok = now >= 0 && (u64)now < limit - quire_min(limit, reserve);
 	}
 	if (ok)
@@ -254,4 +276,14 @@ int mm_commit(struct quire_mm *mm, u64 pages)
 void mm_uncommit(u64 pages)
 {
 	__atomic_sub_fetch(&committed, (s64)pages, __ATOMIC_RELAXED);
+}
+
+bool quire_charge(struct quire_mm *mm, u64 pages)
+{
+	return mm_commit(mm, pages) == 0;
+}
+
+void quire_uncharge(u64 pages)
+{
+	mm_uncommit(pages);
 }

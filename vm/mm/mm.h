@@ -40,7 +40,7 @@ static inline void mm_rss_add(struct quire_mm *mm, enum mm_counter c, s64 n)
 	__atomic_add_fetch(&mm->rss[c], n, __ATOMIC_RELAXED);
 }
 
-/* mm.c: commit accounting (overcommit).  0 or -ENOMEM. */
+/* mm.c: commit accounting (overcommit).  0 or -ENOMEM.  mm null: for nobody's own pages. */
 int mm_commit(struct quire_mm *mm, u64 pages);
 void mm_uncommit(u64 pages);
 /* Pages charged, and what may be in strict mode (for /proc/meminfo). */

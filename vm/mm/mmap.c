@@ -59,12 +59,15 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 		if (hint_free(mm, addr, len, low ? LOW_END : top))
 			return addr < lowest && !mm->limits.rawio ? -EPERM : (s64)addr;
 	}
+	u64 up = mm->layout.legacy_base ? mm->layout.legacy_base
+					: quire_round_up(top / 3, QUIRE_PAGE_SIZE);
+	at = ~0UL;
 	if (low)
 		at = vma_gap(&mm->index, len, LOW_START, LOW_END, false);
-	else
+	else if (!mm->layout.bottom_up)
 		at = vma_gap(&mm->index, len, lowest, base, true);
 	if (at == ~0UL && !low)
-		at = vma_gap(&mm->index, len, quire_round_up(top / 3, QUIRE_PAGE_SIZE), top, false);
+		at = vma_gap(&mm->index, len, up, top, false);
 	return at == ~0UL ? -ENOMEM : (s64)at;
 }
 
@@ -297,6 +300,8 @@ s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, stru
 		return -EINVAL;
 	if (flags & MAP_HUGETLB)
 		return mmap_huge(file, flags);
+	if ((prot & PROT_READ) && mm->limits.read_exec && (!file || (may & VM_MAYEXEC)))
+		prot |= PROT_EXEC;
 	if (!len)
 		return -EINVAL;
 	if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))) {
@@ -325,7 +330,8 @@ static int brk_grow(struct quire_mm *mm, u64 from, u64 to)
 	struct vma_shape s = {
 	    .start = from,
 	    .end = to,
-	    .flags = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | mm->def_flags,
+	    .flags = VM_READ | VM_WRITE | (mm->limits.read_exec ? VM_EXEC : 0) | VM_MAYREAD |
+		     VM_MAYWRITE | VM_MAYEXEC | mm->def_flags,
 	    .pgoff = from >> QUIRE_PAGE_SHIFT,
 	};
 	struct vma *next = vma_find(&mm->index, from);

@@ -170,6 +170,9 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 		u64 to = quire_min(end, v->end), flags = want | (v->flags & ~mask);
 		bool populate = false;
 
+		if ((want & VM_READ) && mm->limits.read_exec && (v->flags & VM_MAYEXEC))
+			flags |= VM_EXEC;
+
 		/* VM_MAY* are the permissions four bits up. */
 		if (flags & ~(flags >> 4) & VM_ACCESS)
 			return -EACCES;

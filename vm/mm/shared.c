@@ -59,6 +59,7 @@ struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge)
 	s->file.ops = &shared_file_ops;
 	s->file.mapping = &s->mapping;
 	quire_mapping_init(&s->mapping, &shared_mapping_ops, true);
+	s->mapping.charged = !charge; /* then page by page */
 	return &s->file;
 }
 

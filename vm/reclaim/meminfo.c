@@ -50,6 +50,9 @@ void quire_meminfo(struct quire_meminfo *out)
 	out->slab_unreclaimable = slab_pages();
 	out->page_tables = pt_tables_total() - kernel_area_tables();
 	out->kernel_areas = kernel_area_frames() + kernel_area_tables() + kernel_reserve_frames();
+	out->kernel_stacks = kernel_area_frames();
+	out->reserve = zone.reserve;
+	out->per_cpu = percpu_bytes() >> QUIRE_PAGE_SHIFT;
 	out->committed = mm_committed();
 	out->commit_limit = mm_commit_limit();
 	out->retired = pages_retired();
