@@ -435,7 +435,7 @@ void op_quiet(struct mproc *p)
 	case 3:
 		note("process %ld: smaps", p - world.proc);
 		quire_mm_smaps(p->mm, BASE, BASE + WINDOW * PAGE, &s);
-		if (s.pss > s.rss || s.rss > WINDOW * PAGE ||
+		if (s.pss >> QUIRE_PSS_SHIFT > s.rss || s.rss > WINDOW * PAGE ||
 		    s.rss != s.shared_clean + s.shared_dirty + s.private_clean + s.private_dirty)
 			disagree("smaps doesn't add up");
 		break;

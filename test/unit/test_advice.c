@@ -349,7 +349,7 @@ static void smaps(void **state)
 	memset(&s, 0, sizeof(s));
 	quire_mm_smaps(mm, a, a + 8 * PAGE, &s);
 	assert_int_equal(s.rss, 4 * PAGE);
-	assert_int_equal(s.pss, 4 * PAGE);
+	assert_int_equal(s.pss >> QUIRE_PSS_SHIFT, 4 * PAGE);
 	assert_int_equal(s.private_dirty, 4 * PAGE);
 	assert_int_equal(s.anonymous, 4 * PAGE);
 	assert_int_equal(s.shared_dirty, 0);
@@ -357,7 +357,7 @@ static void smaps(void **state)
 	memset(&s, 0, sizeof(s));
 	quire_mm_smaps(mm, a, a + 8 * PAGE, &s);
 	assert_int_equal(s.rss, 4 * PAGE);
-	assert_int_equal(s.pss, 2 * PAGE);
+	assert_int_equal(s.pss >> QUIRE_PSS_SHIFT, 2 * PAGE);
 	assert_int_equal(s.shared_dirty, 4 * PAGE);
 	posix_mm_put(child);
 	unit_map(mm, 10, 8, PROT_READ, MAP_SHARED, f, 0);
