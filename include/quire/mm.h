@@ -147,6 +147,7 @@ size_t quire_mm_access(struct quire_mm *mm, u64 addr, void *buf, size_t n, bool 
 struct quire_vma_info {
 	u64 start, end, flags, pgoff; /* flags: VM_* of quire/uapi.h; pgoff in pages */
 	struct quire_file *file;      /* with a reference, put it; or null */
+	u64 number;               /* of nameless shared memory, as of a file; else 0 */
 	const char *name; /* "[heap]", "[stack]", "[vdso]", a PR_SET_VMA name, or null */
 };
 /* The first VMA that ends above addr; false when there is none. */

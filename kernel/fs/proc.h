@@ -84,6 +84,8 @@ struct proc_names {
 
 /* A decimal number of at most 9 digits without sign or leading zeros. */
 bool proc_number(const char *name, size_t len, u32 *out);
+/* A number with white space around, decimal, octal or hexadecimal as in C; false: it is none. */
+bool proc_parse_int(const char *buf, size_t n, s64 *out);
 /* The context of a node, referenced: 0 or -ESRCH. */
 int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c);
 void proc_ctx_put(struct proc_ctx *c);

@@ -13,6 +13,7 @@
 #include "../vdso/vdso.h"
 #include "proc.h"
 
+#define SHMEM_DEV 1    /* Linux's own file system in memory, that nobody sees */
 #define NAME_COLUMN 73 /* where Linux puts the name */
 
 /* The device as stat(2) shows it, which a file that nobody asked about doesn't know yet. */
@@ -35,13 +36,13 @@ static unsigned dev_minor(u64 dev)
 static void show_vma(struct seq *s, const struct quire_vma_info *v)
 {
 	struct file *f = (struct file *)v->file;
-	u64 dev = f && f->inode ? file_dev(f->inode) : 0;
+	u64 dev = f && f->inode ? file_dev(f->inode) : v->number ? SHMEM_DEV : 0;
 	size_t start = s->len;
 	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", v->start, v->end,
 		   v->flags & VM_READ ? 'r' : '-', v->flags & VM_WRITE ? 'w' : '-',
 		   v->flags & VM_EXEC ? 'x' : '-', v->flags & VM_MAYSHARE ? 's' : 'p',
 		   v->pgoff * QUIRE_PAGE_SIZE, dev_major(dev), dev_minor(dev),
-		   f && f->inode ? f->inode->ino : 0);
+		   f && f->inode ? f->inode->ino : v->number);
 	if (f || v->name) {
 		while (!s->failed && s->len - start < NAME_COLUMN)
 			seq_putc(s, ' ');
@@ -135,6 +136,7 @@ static void show_numbers(struct seq *s, const struct quire_smaps *m, bool sums)
 
 static void show_flags(struct seq *s, u64 flags)
 {
+	/* Linux 6.1 has no letters for VM_LOCKONFAULT, either. */
 	static const struct {
 		u64 bit;
 		char name[3];
@@ -144,9 +146,9 @@ static void show_flags(struct seq *s, u64 flags)
 	    {VM_MAYEXEC, "me"},    {VM_MAYSHARE, "ms"},    {VM_GROWSDOWN, "gd"},
 	    {VM_PFNMAP, "pf"},     {VM_LOCKED, "lo"},      {VM_IO, "io"},
 	    {VM_SEQ_READ, "sr"},   {VM_RAND_READ, "rr"},   {VM_DONTCOPY, "dc"},
-	    {VM_DONTEXPAND, "de"}, {VM_LOCKONFAULT, "lf"}, {VM_ACCOUNT, "ac"},
-	    {VM_NORESERVE, "nr"},  {VM_WIPEONFORK, "wf"},  {VM_DONTDUMP, "dd"},
-	    {VM_SOFTDIRTY, "sd"},
+	    {VM_DONTEXPAND, "de"}, {VM_LOCKONFAULT, "??"}, {VM_ACCOUNT, "ac"},
+	    {VM_NORESERVE, "nr"},  {VM_SYNC, "sf"},        {VM_WIPEONFORK, "wf"},
+	    {VM_DONTDUMP, "dd"},   {VM_SOFTDIRTY, "sd"},
 	};
 	seq_puts(s, "VmFlags: ");
 	for (unsigned i = 0; i < quire_array_size(names); i++)
@@ -222,10 +224,8 @@ int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c)
 
 s64 proc_clear_refs(struct proc_ctx *c, char *buf, size_t n)
 {
-	u32 what;
-	while (n && (buf[n - 1] == '\n' || buf[n - 1] == ' '))
-		n--;
-	if (!proc_number(buf, n, &what) || what < 1 || what > 5)
+	s64 what;
+	if (!proc_parse_int(buf, n, &what) || what < 1 || what > 5)
 		return -EINVAL;
 	struct uspace *u = proc_uspace(c);
 	if (!u)

@@ -84,8 +84,7 @@ int proc_show_oom_score_adj(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
-/* A number with white space around, decimal, octal or hexadecimal as in C; false: it is none. */
-static bool parse_int(const char *buf, size_t n, s64 *out)
+bool proc_parse_int(const char *buf, size_t n, s64 *out)
 {
 	size_t i = 0;
 	bool minus = false;
@@ -143,7 +142,7 @@ static void set_adj(struct proc_ctx *c, s32 adj, bool floor)
 s64 proc_write_oom_score_adj(struct proc_ctx *c, char *buf, size_t n)
 {
 	s64 adj;
-	if (!parse_int(buf, n, &adj) || adj < SCORE_MIN || adj > SCORE_MAX)
+	if (!proc_parse_int(buf, n, &adj) || adj < SCORE_MIN || adj > SCORE_MAX)
 		return -EINVAL;
 	/* Not below what somebody with the right to it last set. */
 	if (adj < c->process->oom_score_adj_min && !capable(CAP_SYS_RESOURCE))
@@ -163,7 +162,7 @@ int proc_show_oom_adj(struct seq *s, struct proc_ctx *c)
 s64 proc_write_oom_adj(struct proc_ctx *c, char *buf, size_t n)
 {
 	s64 adj;
-	if (!parse_int(buf, n, &adj) ||
+	if (!proc_parse_int(buf, n, &adj) ||
 	    ((adj < ADJ_DISABLE + 1 || adj > ADJ_MAX) && adj != ADJ_DISABLE))
 		return -EINVAL;
 	adj = adj == ADJ_MAX ? SCORE_MAX : adj * SCORE_MAX / -ADJ_DISABLE;
@@ -232,7 +231,7 @@ int proc_show_timerslack(struct seq *s, struct proc_ctx *c)
 s64 proc_write_timerslack(struct proc_ctx *c, char *buf, size_t n)
 {
 	s64 v;
-	if (!parse_int(buf, n, &v) || v < 0)
+	if (!proc_parse_int(buf, n, &v) || v < 0)
 		return -EINVAL;
 	if (!may_schedule(c))
 		return -EPERM;

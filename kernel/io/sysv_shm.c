@@ -212,6 +212,7 @@ SYSCALL3(shmget, u32, key, u64, size, u32, flags)
 			id = (s32)(next_id++ & 0x7fffffff);
 		while (find_locked(id));
 		s->id = id;
+		s->inode->ino = (u64)id; /* as Linux numbers them */
 		list_add_tail(&segments, &s->node);
 		nsegments++;
 		s = NULL;

@@ -450,7 +450,8 @@ static int map_stack(struct task *t, struct argbuf *b, u64 top, bool exec)
 			   PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0),
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN | MAP_STACK,
 			   NULL, 0, VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
-	return r < 0 ? (int)r : 0;
+	/* Linux makes the stack in two steps, after which it isn't marked as a new mapping. */
+	return r < 0 ? (int)r : quire_mm_clear_refs(t->uspace->mm, 4);
 }
 
 static int load(struct task *t, struct program *g, struct argbuf *args, const char *name,

@@ -108,6 +108,7 @@
 #define CAP_SYS_ADMIN 21
 #define CAP_SYS_NICE 23
 #define CAP_SYS_RESOURCE 24
+#define CAP_CHECKPOINT_RESTORE 40
 #define CAP_SYS_TIME 25
 #define CAP_LAST 40
 #define CAP_FULL ((1UL << (CAP_LAST + 1)) - 1)
@@ -236,6 +237,9 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 void sigframe_init(void);
 size_t sigframe_size(void); /* AT_MINSIGSTKSZ */
 void stop_here(void);       /* while the process is stopped */
+
+/* setmm.c: prctl(PR_SET_MM), with its arguments from the second on. */
+long prctl_set_mm(int option, u64 addr, u64 size, u64 none);
 
 int files_unshare(void); /* exec.c: a table of descriptors of current's own */
 

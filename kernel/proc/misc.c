@@ -221,6 +221,7 @@ SYSCALL2(arch_prctl, int, option, u64, addr)
 #define PR_GET_THP_DISABLE 42
 #define PR_CAP_AMBIENT 47
 #define PR_SET_PTRACER 0x59616d61
+#define PR_SET_VMA 0x53564d41
 #define KEEP_CAPS 16u
 
 static long set_securebits(u32 bits)
@@ -352,7 +353,9 @@ SYSCALL5(prctl, int, option, u64, a, u64, b, u64, c, u64, d)
 	case PR_GET_THP_DISABLE:
 		return a || b || c || d ? -EINVAL : 1;
 	case PR_SET_MM:
-		return -EPERM;
+		return prctl_set_mm((int)a, b, c, d);
+	case PR_SET_VMA:
+		return -EINVAL; /* as Debian's Linux, which has no names for anonymous memory */
 	case PR_SET_PTRACER:
 		return -EINVAL;
 	}

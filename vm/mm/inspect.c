@@ -47,6 +47,7 @@ bool quire_mm_vma_at(struct quire_mm *mm, u64 addr, struct quire_vma_info *out)
 		    .flags = v->flags,
 		    .pgoff = v->file ? v->pgoff : 0,
 		    .name = vma_name(v),
+		    .number = shared_anon_number(v->file),
 		};
 		if (v->file && !shared_anon_is(v->file)) {
 			v->file->ops->get(v->file);
@@ -227,13 +228,16 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what)
 		return 0;
 	}
 	for (struct vma *v = vma_find(&mm->index, 0); v; v = vma_next(&mm->index, v)) {
+		bool special = v->flags & VM_SPECIAL;
+
 		if ((what == CLEAR_ANON && v->file) || (what == CLEAR_FILE && !v->file) ||
-		    (v->flags & VM_SPECIAL))
+		    (special && what != CLEAR_SOFT_DIRTY))
 			continue;
 		vma_write_lock(v);
 		if (what == CLEAR_SOFT_DIRTY)
 			v->flags &= ~VM_SOFTDIRTY;
-		walk(v, v->start, v->end, clear_entry, &what);
+		if (!special)
+			walk(v, v->start, v->end, clear_entry, &what);
 		vma_write_unlock(v);
 	}
 	write_unlock(&mm->mmap_lock);

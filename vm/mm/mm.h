@@ -105,6 +105,8 @@ void unmap_region(struct quire_mm *mm, struct vma *gone, u64 floor, u64 ceiling,
 struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge);
 /* Is it such a file (and not one of the host's)? */
 bool shared_anon_is(const struct quire_file *f);
+/* A number that no other has; 0: it is none. */
+u64 shared_anon_number(const struct quire_file *f);
 
 /* unmap.c: clear [start, end) of a VMA's entries, dropping pages to the gather.
  * even_cows: private copies too (munmap, DONTNEED); false: only pages of the file

@@ -14,6 +14,7 @@ struct shared_anon {
 	struct quire_mapping mapping;
 	u64 size;
 	u64 charged; /* pages */
+	u64 number;
 	s32 refs;
 };
 
@@ -43,6 +44,8 @@ static u64 shared_size(struct quire_mapping *m)
 static const struct quire_file_ops shared_file_ops = {.get = shared_get, .put = shared_put};
 static const struct quire_mapping_ops shared_mapping_ops = {.size = shared_size};
 
+static u64 last_number; /* atomic */
+
 struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge)
 {
 	u64 pages = charge ? len >> QUIRE_PAGE_SHIFT : 0;
@@ -55,7 +58,12 @@ struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge)
 		mm_uncommit(pages);
 		return NULL;
 	}
-	*s = (struct shared_anon){.size = len, .charged = pages, .refs = 1};
+	*s = (struct shared_anon){
+	    .size = len,
+	    .charged = pages,
+	    .refs = 1,
+	    .number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED),
+	};
 	s->file.ops = &shared_file_ops;
 	s->file.mapping = &s->mapping;
 	quire_mapping_init(&s->mapping, &shared_mapping_ops, true);
@@ -66,4 +74,9 @@ struct quire_file *shared_anon_create(struct quire_mm *mm, u64 len, bool charge)
 bool shared_anon_is(const struct quire_file *f)
 {
 	return f && f->ops == &shared_file_ops;
+}
+
+u64 shared_anon_number(const struct quire_file *f)
+{
+	return shared_anon_is(f) ? quire_container_of(f, struct shared_anon, file)->number : 0;
 }

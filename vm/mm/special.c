@@ -102,7 +102,7 @@ free:
 s64 quire_map_special(struct quire_mm *mm, u64 addr, const struct pfn *frames, u64 n, u64 prot,
 		      const char *name)
 {
-	u64 flags = VM_SPECIAL | VM_DONTEXPAND | VM_DONTDUMP | VM_MAYREAD;
+	u64 flags = VM_SPECIAL | VM_DONTEXPAND | VM_SOFTDIRTY | VM_MAYREAD;
 	s64 at;
 
 	if (!n || n > mm->layout.task_size >> QUIRE_PAGE_SHIFT)
@@ -110,7 +110,8 @@ s64 quire_map_special(struct quire_mm *mm, u64 addr, const struct pfn *frames, u
 	flags |= prot & PROT_READ ? VM_READ : 0;
 	flags |= prot & PROT_WRITE ? VM_WRITE | VM_MAYWRITE : 0;
 	/* Code may be written, to a private copy: breakpoints.  Data is the host's. */
-	flags |= prot & PROT_EXEC ? VM_EXEC | VM_MAYEXEC | VM_MAYWRITE : VM_IO | VM_PFNMAP;
+	flags |=
+	    prot & PROT_EXEC ? VM_EXEC | VM_MAYEXEC | VM_MAYWRITE : VM_IO | VM_PFNMAP | VM_DONTDUMP;
 	write_lock(&mm->mmap_lock);
 	at = map_special_locked(mm, addr & QUIRE_PAGE_MASK, frames, n, flags, name);
 	write_unlock(&mm->mmap_lock);
