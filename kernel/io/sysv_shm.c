@@ -29,7 +29,9 @@
 enum { IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO, SHM_LOCK = 11, SHM_UNLOCK, SHM_STAT, SHM_INFO };
 #define SHM_STAT_ANY 15
 #define SHM_SEGMENTS 4096u
+#define CAP_IPC_LOCK 14
 #define CAP_IPC_OWNER 15
+#define RLIMIT_MEMLOCK 8
 #define CAP_SYS_ADMIN 21
 #define NSEC 1000000000UL
 
@@ -53,7 +55,8 @@ struct shm {
 	s32 id;
 	bool gone; /* removed; goes with the last attach */
 	struct inode *inode;
-	u64 charged; /* pages: all of it, from the start */
+	u64 charged;  /* pages: all of it, from the start */
+	u32 lock_uid; /* SHM_LOCKED: against whose RLIMIT_MEMLOCK it counts */
 	struct shmid_ds_k ds;
 };
 
@@ -343,6 +346,36 @@ SYSCALL1(shmdt, u64, addr)
 	return r;
 }
 
+/* SHM_LOCK.  There is no swap: segments stay in memory anyway, but locking has its limit. */
+static long set_locked(struct shm *s, bool lock)
+{
+	const struct cred *c = current()->cred;
+	u64 limit = current()->process->rlim[RLIMIT_MEMLOCK].cur;
+	u64 pages = quire_round_up(s->ds.segsz, QUIRE_PAGE_SIZE) >> QUIRE_PAGE_SHIFT;
+	struct shm *other;
+	if (!capable(CAP_IPC_LOCK)) {
+		if (c->euid != s->ds.perm.uid && c->euid != s->ds.perm.cuid)
+			return -EPERM;
+		if (lock && !limit)
+			return -EPERM;
+	}
+	if (!lock) {
+		s->ds.perm.mode &= ~SHM_LOCKED;
+		return 0;
+	}
+	if (s->ds.perm.mode & SHM_LOCKED)
+		return 0;
+	list_for_each (other, &segments, node)
+		if ((other->ds.perm.mode & SHM_LOCKED) && other->lock_uid == c->uid)
+			pages +=
+			    quire_round_up(other->ds.segsz, QUIRE_PAGE_SIZE) >> QUIRE_PAGE_SHIFT;
+	if (limit != ~0UL && pages > limit >> QUIRE_PAGE_SHIFT && !capable(CAP_IPC_LOCK))
+		return -ENOMEM;
+	s->ds.perm.mode |= SHM_LOCKED;
+	s->lock_uid = c->uid;
+	return 0;
+}
+
 /* ---- shmctl ----------------------------------------------------------------------------- */
 
 /* Limits (IPC_INFO) and use (SHM_INFO); the result is the highest index in use. */
@@ -422,12 +455,7 @@ SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
 		break;
 	case SHM_LOCK:
 	case SHM_UNLOCK:
-		/* There is no swap: segments stay in memory anyway. */
-		r = owns(s) ? 0 : -EPERM;
-		if (!r && cmd == SHM_LOCK)
-			s->ds.perm.mode |= SHM_LOCKED;
-		else if (!r)
-			s->ds.perm.mode &= ~SHM_LOCKED;
+		r = set_locked(s, cmd == SHM_LOCK);
 		break;
 	}
 	mutex_unlock(&shm_lock);

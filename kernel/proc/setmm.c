@@ -73,7 +73,7 @@ static bool map_ok(const struct mm_map *m)
 {
 	const u64 *v = &m->start_code;
 	for (unsigned i = 0; i < 11; i++)
-		if (v[i] >= QUIRE_USER_END || v[i] < quire_sysctl.mmap_min_addr)
+		if (v[i] >= QUIRE_USER_END || v[i] < quire_max(quire_sysctl.mmap_min_addr, 65536UL))
 			return false;
 	if (m->start_code >= m->end_code || m->start_data > m->end_data || m->start_brk > m->brk ||
 	    m->arg_start > m->arg_end || m->env_start > m->env_end)
@@ -112,8 +112,7 @@ static long set_exe(struct uspace *u, int fd)
 	struct file *f = fd_get(fd), *old;
 	if (!f)
 		return -EBADF;
-	long err =
-	    f->inode && S_ISREG(f->inode->mode) ? inode_permission(f->inode, 1) : -EACCES;
+	long err = f->inode && S_ISREG(f->inode->mode) ? inode_permission(f->inode, 1) : -EACCES;
 	spin_lock(&u->exe_lock);
 	old = u->exe;
 	if (old)

@@ -259,7 +259,8 @@ int mm_commit(struct quire_mm *mm, u64 pages)
 	} else if (quire_sysctl.overcommit_memory == 2) {
 		u64 limit = mm_commit_limit(), reserve = 0;
 
-		if (!mm || !mm->limits.admin)
+		/* Who brings a page of a file in memory isn't known here: they may have it. */
+		if (mm && !mm->limits.admin)
 			reserve += quire_sysctl.admin_reserve_kbytes >> (QUIRE_PAGE_SHIFT - 10);
 		/* No single process may take all. */
 		if (mm)

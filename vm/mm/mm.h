@@ -65,6 +65,13 @@ static inline bool mm_chargeable(u64 flags)
 /* Raise the recorded peaks.  Racy on purpose. */
 void mm_update_peaks(struct quire_mm *mm);
 
+/* Below this no address is chosen, nor a hint followed, whatever mmap_min_addr allows (as
+ * the security modules of Debian's Linux have it). */
+#define MM_CHOOSE_MIN 65536UL
+static inline u64 mm_choose_min(void)
+{
+	return quire_max(quire_sysctl.mmap_min_addr, MM_CHOOSE_MIN);
+}
 /* mmap.c: an address for a mapping of len bytes, by Linux's rules; or -errno. */
 s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags);
 /* mlock.c: fault in what populate_range() can of [start, end), VMA by VMA; with

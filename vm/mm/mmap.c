@@ -65,7 +65,7 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 	if (low)
 		at = vma_gap(&mm->index, len, LOW_START, LOW_END, false);
 	else if (!mm->layout.bottom_up)
-		at = vma_gap(&mm->index, len, lowest, base, true);
+		at = vma_gap(&mm->index, len, mm_choose_min(), base, true);
 	if (at == ~0UL && !low)
 		at = vma_gap(&mm->index, len, up, top, false);
 	return at == ~0UL ? -ENOMEM : (s64)at;
@@ -306,8 +306,8 @@ s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, stru
 		return -EINVAL;
 	if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))) {
 		addr &= QUIRE_PAGE_MASK;
-		if (addr && addr < quire_sysctl.mmap_min_addr)
-			addr = quire_round_up(quire_sysctl.mmap_min_addr, QUIRE_PAGE_SIZE);
+		if (addr && addr < mm_choose_min())
+			addr = quire_round_up(mm_choose_min(), QUIRE_PAGE_SIZE);
 	}
 	len = quire_round_up(len, QUIRE_PAGE_SIZE);
 	if (!len)

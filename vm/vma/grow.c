@@ -35,7 +35,7 @@ int vma_expand_down(struct vma *v, u64 new_start)
 	ASSERT(!(new_start & ~QUIRE_PAGE_MASK) && (v->flags & VM_GROWSDOWN));
 	if (new_start >= v->start)
 		return 0;
-	if (new_start < quire_sysctl.mmap_min_addr || pages > v->pgoff ||
+	if (new_start < mm_choose_min() || pages > v->pgoff ||
 	    !gap_ok(vma_find_prev(&mm->index, v->start), new_start))
 		return -ENOMEM;
 	/* As Linux does; it shows where a fork copies what has one. */
