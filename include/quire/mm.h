@@ -107,7 +107,8 @@ void quire_mm_usage(struct quire_mm *mm, struct quire_mm_usage *out); /* doesn't
 
 /* ---- the calls: each as the man page has it ------------------------------------- */
 
-/* file: null for anonymous; the caller has checked that it may be mapped this way
+/* file: null for anonymous (or one without a mapping, which is anonymous memory that goes by
+ * a file's name: private only, as /dev/zero); the caller has checked that it may be mapped this way
  * (EACCES, ENODEV) and keeps its own reference; offset in bytes.  may: VM_MAYREAD |
  * VM_MAYWRITE | VM_MAYEXEC that mprotect may later set.  The address or -errno. */
 s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, struct quire_file *file,
@@ -147,7 +148,7 @@ size_t quire_mm_access(struct quire_mm *mm, u64 addr, void *buf, size_t n, bool 
 struct quire_vma_info {
 	u64 start, end, flags, pgoff; /* flags: VM_* of quire/uapi.h; pgoff in pages */
 	struct quire_file *file;      /* with a reference, put it; or null */
-	u64 number;               /* of nameless shared memory, as of a file; else 0 */
+	u64 number;                   /* of nameless shared memory, as of a file; else 0 */
 	const char *name; /* "[heap]", "[stack]", "[vdso]", a PR_SET_VMA name, or null */
 };
 /* The first VMA that ends above addr; false when there is none. */

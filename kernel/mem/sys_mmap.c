@@ -3,8 +3,8 @@
  * mmap(2): which file it is, and whether it may be mapped like this.  What the
  * mapping then is, is the core's (vm/mm/mmap.c).
  *
- * Private mappings of /dev/zero are anonymous memory, and shared ones a nameless
- * file of zeroes, as with MAP_ANONYMOUS.  Locking: none.
+ * Private mappings of /dev/zero are anonymous memory that goes by its name, and shared
+ * ones a nameless file of zeroes, as with MAP_ANONYMOUS.  Locking: none.
  */
 #include <quire/mm.h>
 
@@ -78,7 +78,9 @@ SYSCALL6(mmap, u64, addr, u64, len, u64, prot, u64, flags, int, fd, u64, offset)
 			file_put(f);
 			return err;
 		}
-		if (is_dev_zero(f->inode)) {
+		if (is_dev_zero(f->inode) && (flags & MAP_TYPE) == MAP_PRIVATE) {
+			f->vm.mapping = NULL;
+		} else if (is_dev_zero(f->inode)) {
 			file_put(f);
 			f = NULL;
 			flags |= MAP_ANONYMOUS;

@@ -50,15 +50,13 @@ static void check_rmap(struct quire_mm *mm, struct vma *v)
 {
 	u64 last = v->pgoff + vma_pages(v) - 1;
 
-	if (v->file) {
-		MUST(mm, v->mapping == v->file->mapping, "file", v->start);
+	MUST(mm, v->mapping == (v->file ? v->file->mapping : NULL), "file", v->start);
+	if (v->mapping) {
 		MUST(mm, v->i_mmap.first == v->pgoff && v->i_mmap.last == last, "i_mmap", v->start);
 		MUST(mm, tree_has(v->mapping->i_mmap, &v->i_mmap), "i_mmap", v->start);
 		MUST(mm, v->mapping->nr_maps > 0, "nr_maps", v->start);
 		MUST(mm, !(v->flags & VM_SHARED) || v->mapping->writable_maps > 0, "writable_maps",
 		     v->start);
-	} else {
-		MUST(mm, !v->mapping, "mapping", v->start);
 	}
 	if (!v->anon_vma)
 		return;

@@ -173,7 +173,7 @@ static int advise_willneed(struct quire_mm *mm, struct vma *v, u64 start, u64 en
 	struct quire_file *f = v->file;
 	u64 pgoff = vma_pgoff_of(v, start);
 
-	if (!f || v->mapping->swapbacked)
+	if (!v->mapping || v->mapping->swapbacked)
 		return 0;
 	f->ops->get(f);
 	read_unlock(&mm->mmap_lock);

@@ -51,7 +51,7 @@ static int file_mapped(struct quire_mapping *m, u64 flags)
 
 int vma_set_file(struct vma *v, struct quire_file *file)
 {
-	int err = file_mapped(file->mapping, v->flags);
+	int err = file->mapping ? file_mapped(file->mapping, v->flags) : 0;
 
 	if (err)
 		return err;
@@ -104,12 +104,13 @@ static void vma_free_rcu(struct quire_rcu *rcu)
 
 void vma_free(struct vma *v)
 {
-	if (v->file) {
+	if (v->mapping) {
 		if (v->flags & VM_SHARED)
 			__atomic_sub_fetch(&v->mapping->writable_maps, 1, __ATOMIC_RELEASE);
 		__atomic_sub_fetch(&v->mapping->nr_maps, 1, __ATOMIC_RELEASE);
-		v->file->ops->put(v->file);
 	}
+	if (v->file)
+		v->file->ops->put(v->file);
 	if (v->special)
 		frames_put(v->special);
 	ASSERT(!v->anon_vma);

@@ -242,6 +242,7 @@ static void names(void)
 	show_map("anonymous", map(1, RW, ANON, -1));
 	show_map("shared anonymous", map(1, RW, MAP_SHARED | MAP_ANONYMOUS, -1));
 	int zero = open("/dev/zero", O_RDWR);
+	show_map("zero private", map(1, RW, MAP_PRIVATE, zero));
 	show_map("zero shared", map(1, RW, MAP_SHARED, zero));
 	int m = memfd_create("na me", 0);
 	if (ftruncate(m, 8 * P))
