@@ -209,6 +209,15 @@ static u64 device_at(const char *path, u64 otherwise)
 	return dev;
 }
 
+void layer_drop_table(void)
+{
+	mutex_lock(&dev_mutex);
+	quire_kfree(mount_table);
+	mount_table = NULL;
+	table_read = false;
+	mutex_unlock(&dev_mutex);
+}
+
 u64 layer_device(struct layer *l, unsigned index)
 {
 	struct layer_dev *d = &l->devs[index];

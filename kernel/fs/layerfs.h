@@ -84,6 +84,9 @@ void layer_note_device(struct layer *l, unsigned index, struct dentry *d);
 /* st_dev as on the host.  Sleeps. */
 u64 layer_device(struct layer *l, unsigned index);
 
+/* The table of the host's mounts is read anew when it is needed again. */
+void layer_drop_table(void);
+
 /* layerhint.c: what to look up together.  The directory's lock is held. */
 /* A batch of the listing of n was read; first: it is the beginning. */
 void hint_add(struct node *n, const u8 *entries, u32 len, bool first);

@@ -145,6 +145,7 @@ unsigned hint_next(struct node *n, const char *name, size_t len, char (*names)[N
 
 void vfs_drop_hints(void)
 {
+	layer_drop_table();
 	for (unsigned k = 0; k < HINTS; k++) {
 		struct hint *h = NULL;
 		spin_lock(&hint_lock);
