@@ -10,6 +10,7 @@
 #include <quire/string.h>
 
 #include "../io/io.h"
+#include "../lib/print.h"
 #include "../lib/string.h"
 #include "dcache.h"
 #include "devnode.h"
@@ -311,7 +312,8 @@ static int make_tmpfile(struct walk *w, u32 mode)
 {
 	struct inode *dir = w->path.dentry->inode, *i;
 	struct dentry *d;
-	int err;
+	char name[24];
+	int err, n;
 
 	if (!S_ISDIR(dir->mode))
 		return -ENOTDIR;
@@ -320,15 +322,16 @@ static int make_tmpfile(struct walk *w, u32 mode)
 		return err;
 	if (!dir->ops->tmpfile)
 		return -EOPNOTSUPP;
-	d = dentry_new(w->path.dentry, "(unnamed)", 9);
-	if (!d)
-		return -ENOMEM;
-	d->unlinked = true;
 	err = dir->ops->tmpfile(dir, S_IFREG | (mode & 07777 & ~current_umask()), &i);
-	if (err) {
-		dentry_put(d);
+	if (err)
 		return err;
+	n = snprintf(name, sizeof(name), "#%lu", i->ino);
+	d = dentry_new(w->path.dentry, name, (size_t)n);
+	if (!d) {
+		inode_put(i);
+		return -ENOMEM;
 	}
+	d->unlinked = true;
 	dentry_instantiate(d, i);
 	walk_enter(w, d);
 	return 0;

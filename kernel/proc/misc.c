@@ -432,7 +432,7 @@ SYSCALL1(unshare, u64, flags)
 	if (flags & ~(CLONE_KNOWN_UNSHARE | CLONE_FS | CLONE_FILES | 0x40000UL))
 		return -EINVAL;
 	if (flags & ~(CLONE_FS | CLONE_FILES | 0x40000UL))
-		return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+		return -EPERM; /* no namespaces but the first */
 	if (flags & CLONE_FS) {
 		struct fsctx *n = fsctx_copy(t->fs), *old = t->fs;
 		if (!n)
