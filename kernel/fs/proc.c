@@ -359,8 +359,19 @@ static int no_setattr(struct inode *i, const struct attr *a)
 	return a->mask & (ATTR_MODE | ATTR_UID | ATTR_GID) ? -EPERM : 0;
 }
 
+static int dir_open(struct inode *i, struct file *f)
+{
+	struct proc_ctx c;
+	int r = ctx_guarded(i->private, &c);
+	(void)f;
+	if (r)
+		return r == -ESRCH ? -ENOENT : r;
+	proc_ctx_put(&c);
+	return 0;
+}
+
 static const struct inode_ops dir_ops = {
-    .lookup = proc_lookup, .release = node_release, .setattr = no_setattr};
+    .lookup = proc_lookup, .open = dir_open, .release = node_release, .setattr = no_setattr};
 static const struct inode_ops file_inode_ops = {
     .open = proc_open, .release = node_release, .setattr = no_setattr};
 static const struct inode_ops link_ops = {

@@ -21,9 +21,8 @@ static s64 with_uspace(struct file *f, struct iter *it, u64 *pos, bool write,
 		       s64 (*fn)(struct uspace *u, struct iter *it, u64 *pos, bool flag))
 {
 	struct proc_ctx c;
-	int r = proc_ctx_get(proc_node_of(f), &c);
-	if (r)
-		return r;
+	if (proc_ctx_get(proc_node_of(f), &c))
+		return 0; /* the process is gone, and its memory */
 	c.mm_id = proc_file_mm_id(f);
 	struct uspace *u = proc_uspace(&c);
 	s64 n = u ? fn(u, it, pos, write) : 0;
@@ -85,31 +84,28 @@ static s64 pagemap_read(struct file *f, struct iter *it, u64 *pos)
 
 static s64 mem_move(struct uspace *u, struct iter *it, u64 *pos, bool write)
 {
-	s64 total = 0;
+	s64 total = 0, err = 0;
 	u8 *buf = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
 	if (!buf)
 		return -ENOMEM;
-	while (it->left) {
+	while (it->left && !err) {
 		size_t n = quire_min(it->left, QUIRE_PAGE_SIZE - (*pos & ~QUIRE_PAGE_MASK));
-		size_t done;
-		if (write) {
-			done = iter_copy_from(it, buf, n);
-			if (!done && !total)
-				total = -EFAULT;
-			done = quire_mm_access(u->mm, *pos, buf, done, true, true);
-		} else {
-			n = quire_mm_access(u->mm, *pos, buf, n, false, true);
-			done = iter_copy_to(it, buf, n);
-			if (n && !done && !total)
-				total = -EFAULT;
-		}
-		if (!done)
+		size_t done = write ? iter_copy_from(it, buf, n)
+				    : quire_mm_access(u->mm, *pos, buf, n, false, true);
+		if (!done) {
+			err = write ? -EFAULT : -EIO;
 			break;
+		}
+		n = done;
+		done = write ? quire_mm_access(u->mm, *pos, buf, n, true, true)
+			     : iter_copy_to(it, buf, n);
+		if (done < n)
+			err = write ? -EIO : -EFAULT;
 		*pos += done;
 		total += (s64)done;
 	}
 	quire_kfree(buf);
-	return total ? total : it->left ? -EIO : 0;
+	return total ? total : err;
 }
 
 static s64 mem_read(struct file *f, struct iter *it, u64 *pos)

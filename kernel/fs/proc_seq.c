@@ -215,8 +215,8 @@ static void text_release(struct file *f)
 
 static int text_mmap(struct file *f, u64 prot, u64 flags)
 {
-	(void)f, (void)prot, (void)flags;
-	return -EIO;
+	(void)prot, (void)flags;
+	return proc_node_of(f)->pid ? -ENODEV : -EIO;
 }
 
 static const struct file_ops text_ops = {
