@@ -196,7 +196,9 @@ struct quire_meminfo { /* pages */
 	u64 reserve;       /* free frames that only those who can't wait may have */
 	u64 reserved; /* frames the host had taken before quire_init() and the core's own tables */
 };
-void quire_meminfo(struct quire_meminfo *out);
+void quire_meminfo(struct quire_meminfo *out); /* doesn't sleep; but for mlocked, which is 0 */
+/* Pages that locked VMAs have.  Sleeps. */
+u64 quire_mlocked(void);
 
 /* Named event counters, in /proc/vmstat's order and names. */
 #define QUIRE_EVENTS(X)                            \

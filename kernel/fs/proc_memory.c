@@ -34,11 +34,18 @@ static void show_counts(struct seq *s, const struct line *l, size_t count)
 		seq_printf(s, "%s %lu\n", l[i].name, l[i].n);
 }
 
+static void read_meminfo(struct quire_meminfo *m)
+{
+	quire_meminfo(m);
+	m->mlocked = quire_mlocked();
+	m->unevictable += m->mlocked;
+}
+
 int proc_show_meminfo(struct seq *s, struct proc_ctx *c)
 {
-	struct quire_meminfo m = {0};
+	struct quire_meminfo m;
 	(void)c;
-	quire_meminfo(&m);
+	read_meminfo(&m);
 	const struct line line[] = {
 	    {"MemTotal:", m.total},
 	    {"MemFree:", m.free},
@@ -104,9 +111,9 @@ static u64 event(enum quire_event e)
 
 int proc_show_vmstat(struct seq *s, struct proc_ctx *c)
 {
-	struct quire_meminfo m = {0};
+	struct quire_meminfo m;
 	(void)c;
-	quire_meminfo(&m);
+	read_meminfo(&m);
 	u64 scan = event(QUIRE_EV_PGSCAN), steal = event(QUIRE_EV_PGSTEAL);
 	const struct line line[] = {
 	    {"nr_free_pages", m.free},
@@ -189,9 +196,9 @@ int proc_show_buddyinfo(struct seq *s, struct proc_ctx *c)
 
 int proc_show_zoneinfo(struct seq *s, struct proc_ctx *c)
 {
-	struct quire_meminfo m = {0};
+	struct quire_meminfo m;
 	(void)c;
-	quire_meminfo(&m);
+	read_meminfo(&m);
 	const struct line line[] = {
 	    {"nr_inactive_anon", m.inactive_anon},
 	    {"nr_active_anon", m.active_anon},

@@ -191,6 +191,33 @@ void quire_mm_pagemap(struct quire_mm *mm, u64 addr, u64 n, u64 *out)
 	read_unlock(&mm->mmap_lock);
 }
 
+/* ---- what is locked ------------------------------------------------------------------------ */
+
+static bool count_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *arg)
+{
+	(void)v, (void)c;
+	if (pte_present(e) && !(e.v & PTE_SPECIAL))
+		++*(u64 *)arg;
+	return false;
+}
+
+/* Counted when somebody asks; a page that two address spaces have locked counts for each. */
+u64 quire_mlocked(void)
+{
+	u64 n = 0;
+
+	for (struct quire_mm *mm = NULL; (mm = mm_next(mm));) {
+		if (!mm->locked_vm)
+			continue;
+		read_lock(&mm->mmap_lock);
+		for (struct vma *v = vma_find(&mm->index, 0); v; v = vma_next(&mm->index, v))
+			if (v->flags & VM_LOCKED)
+				walk(v, v->start, v->end, count_entry, &n);
+		read_unlock(&mm->mmap_lock);
+	}
+	return n;
+}
+
 /* ---- clear_refs ------------------------------------------------------------------------- */
 
 enum { CLEAR_ALL = 1, CLEAR_ANON, CLEAR_FILE, CLEAR_SOFT_DIRTY, CLEAR_PEAK };

@@ -104,6 +104,28 @@ void quire_mm_put(struct quire_mm *mm)
 	quire_kmem_free(mm_kmem, mm);
 }
 
+struct quire_mm *mm_next(struct quire_mm *mm)
+{
+	struct quire_mm *next = NULL;
+	struct list *at;
+
+	spin_lock(&all_lock);
+	for (at = mm ? mm->all.next : all_mms.next; at != &all_mms && !next; at = at->next) {
+		struct quire_mm *m = list_entry(at, struct quire_mm, all);
+		s32 refs = __atomic_load_n(&m->refs, __ATOMIC_RELAXED);
+
+		while (refs > 0 && !__atomic_compare_exchange_n(&m->refs, &refs, refs + 1, false,
+								__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			;
+		if (refs > 0)
+			next = m;
+	}
+	spin_unlock(&all_lock);
+	if (mm)
+		quire_mm_put(mm);
+	return next;
+}
+
 void mm_for_each(void (*fn)(struct quire_mm *mm, void *arg), void *arg)
 {
 	struct quire_mm *mm;

@@ -46,6 +46,9 @@ void mm_uncommit(u64 pages);
 /* Pages charged, and what may be in strict mode (for /proc/meminfo). */
 u64 mm_committed(void);
 u64 mm_commit_limit(void);
+/* The address space after this one (null: the first), with a reference; drops that on mm.
+ * Null: there are no more.  Sleeps. */
+struct quire_mm *mm_next(struct quire_mm *mm);
 /* Call fn for every mm, for checks in quiet moments. */
 void mm_for_each(void (*fn)(struct quire_mm *mm, void *arg), void *arg);
 

@@ -428,6 +428,20 @@ static void differences(void)
 	       status("VmSwap"), status("HugetlbPages"), status("CoreDumping"));
 }
 
+/* Linux counts per CPU, and adds up when there is enough. */
+static void locked(void)
+{
+	long before = field(text("/proc/meminfo"), "Mlocked");
+	char *p = map(2000, RW, ANON, -1);
+	madvise(p, 2000 * P, MADV_NOHUGEPAGE);
+	mlock(p, 2000 * P);
+	long grown = field(text("/proc/meminfo"), "Mlocked") - before;
+	printf("Mlocked grows: %s, ", grown > 7000 && grown <= 8200 ? "by 2000 pages" : "?");
+	munlock(p, 2000 * P);
+	grown = field(text("/proc/meminfo"), "Mlocked") - before;
+	printf("and shrinks: %s\n", labs(grown) < 1000 ? "to what it was" : "?");
+}
+
 static void tables(void)
 {
 	long before = status("VmPTE");
@@ -714,10 +728,12 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*fn)(void);
-	} cases[] = {{"names", names},         {"flags", flags},   {"smaps", smaps},
-		     {"shares", shares},       {"rollup", rollup}, {"differences", differences},
-		     {"tables", tables},       {"peaks", peaks},   {"pages", pages},
-		     {"map_files", map_files}, {"scores", scores}, {"arguments", arguments}};
+	} cases[] = {
+	    {"names", names},        {"flags", flags},         {"smaps", smaps},
+	    {"shares", shares},      {"rollup", rollup},       {"differences", differences},
+	    {"locked", locked},      {"tables", tables},       {"peaks", peaks},
+	    {"pages", pages},        {"map_files", map_files}, {"scores", scores},
+	    {"arguments", arguments}};
 	if (argc < 2) {
 		/* With arguments that are known. */
 		execl("/proc/self/exe", "procmem", "-", NULL);
