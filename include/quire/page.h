@@ -157,6 +157,15 @@ void *quire_kmalloc(size_t size, unsigned gfp);
 void *quire_krealloc(void *p, size_t size, unsigned gfp);
 void quire_kfree(void *p); /* null is fine */
 size_t quire_ksize(const void *p);
+/* Call fn for each cache, in a fixed order. */
+struct quire_kmem_use {
+	const char *name;
+	size_t size;     /* of an object */
+	u64 used, slabs; /* objects given out; blocks of frames */
+	u32 per_slab;    /* objects in one */
+	u32 slab_pages;  /* frames of one */
+};
+void quire_kmem_each(void (*fn)(const struct quire_kmem_use *u, void *arg), void *arg);
 /* Give empty slab pages back to the buddy allocator; returns how many. */
 u64 quire_kmem_shrink(void);
 

@@ -140,6 +140,7 @@ extern const struct proc_entry proc_sys_table[];
 int proc_show_meminfo(struct seq *s, struct proc_ctx *c);
 int proc_show_vmstat(struct seq *s, struct proc_ctx *c);
 int proc_show_buddyinfo(struct seq *s, struct proc_ctx *c);
+int proc_show_slabinfo(struct seq *s, struct proc_ctx *c);
 int proc_show_zoneinfo(struct seq *s, struct proc_ctx *c);
 int proc_show_cpuinfo(struct seq *s, struct proc_ctx *c);
 int proc_show_stat(struct seq *s, struct proc_ctx *c);
@@ -152,5 +153,6 @@ int proc_show_filesystems(struct seq *s, struct proc_ctx *c);
 int proc_show_cmdline(struct seq *s, struct proc_ctx *c);
 int proc_show_devices(struct seq *s, struct proc_ctx *c);
 int proc_show_swaps(struct seq *s, struct proc_ctx *c);
+int proc_show_diskstats(struct seq *s, struct proc_ctx *c);
 
 #endif

@@ -305,6 +305,13 @@ int proc_show_swaps(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
+/* There are no disks. */
+int proc_show_diskstats(struct seq *s, struct proc_ctx *c)
+{
+	(void)s, (void)c;
+	return 0;
+}
+
 /* ---- sysrq-trigger ------------------------------------------------------------------------ */
 
 s64 proc_write_sysrq(struct proc_ctx *c, char *buf, size_t n)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc's files about the machine's memory: meminfo, vmstat, buddyinfo, zoneinfo.
+ * /proc's files about the machine's memory: meminfo, vmstat, buddyinfo, zoneinfo, slabinfo.
  *
  * What Linux counts and Quire has none of (swap, huge pages, other nodes) is 0 here, as
  * it is there; what isn't counted is not shown.  All memory is one zone, "Normal".
@@ -228,5 +228,25 @@ int proc_show_zoneinfo(struct seq *s, struct proc_ctx *c)
 		   "  start_pfn:           0\n",
 		   m.free, m.reserve, m.reserve, m.reserve, quire_nr_pages, quire_nr_pages, m.total,
 		   m.free, m.mlocked);
+	return 0;
+}
+
+static void show_cache(const struct quire_kmem_use *u, void *arg)
+{
+	struct seq *s = arg;
+	/* How many slabs have objects in use isn't counted: those that are kept, have or had. */
+	seq_printf(s,
+		   "%-17s %6lu %6lu %6lu %4u %4u : tunables %4u %4u %4u : slabdata %6lu %6lu %6u\n",
+		   u->name, u->used, u->slabs * u->per_slab, (u64)u->size, u->per_slab,
+		   u->slab_pages, 0, 0, 0, u->slabs, u->slabs, 0);
+}
+
+int proc_show_slabinfo(struct seq *s, struct proc_ctx *c)
+{
+	(void)c;
+	seq_puts(s, "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> "
+		    "<objperslab> <pagesperslab> : tunables <limit> <batchcount> <sharedfactor> : "
+		    "slabdata <active_slabs> <num_slabs> <sharedavail>\n");
+	quire_kmem_each(show_cache, s);
 	return 0;
 }

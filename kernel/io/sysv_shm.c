@@ -3,8 +3,7 @@
  * System V shared memory: shmget, shmat, shmdt, shmctl.
  *
  * A segment is a file that lives in memory; each attach maps it through an open
- * file of its own, whose end is the detach.  A fork therefore doesn't raise the
- * count of attaches that shmctl shows, as the child's mapping shares the file.
+ * file of its own, whose end is the detach.
  *
  * Locking: shm_lock (mutex, RANK_HOST_IO + 2: a detach comes with mmap_lock held) guards
  * the list of segments and what they hold.  Huge pages are refused.
@@ -432,6 +431,8 @@ SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
 	case SHM_STAT_ANY:
 		r = cmd == SHM_STAT_ANY || allowed(s, 4) ? (by_index ? s->id : 0) : -EACCES;
 		ds = s->ds;
+		/* Linux counts mappings, those that a fork or a split made among them. */
+		ds.nattch = (u64)__atomic_load_n(&s->inode->mapping.nr_maps, __ATOMIC_RELAXED);
 		give = r >= 0;
 		break;
 	case IPC_SET:

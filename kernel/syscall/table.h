@@ -37,7 +37,7 @@ Y(27, mincore)
 Y(28, madvise)
 Y(29, shmget)
 Y(30, shmat)
-Y(31, shmctl) /* shm_nattch does not count the attaches that fork copies */
+Y(31, shmctl)
 Y(32, dup)
 Y(33, dup2)
 Y(34, pause)
@@ -141,7 +141,7 @@ Y(131, sigaltstack)
 Y(132, utime)
 Y(133, mknod)
 N(134, uselib, ENOSYS)
-Y(135, personality) /* only ADDR_NO_RANDOMIZE has an effect */
+Y(135, personality) /* ADDR_NO_RANDOMIZE, ADDR_COMPAT_LAYOUT, MMAP_PAGE_ZERO and READ_IMPLIES_EXEC have an effect */
 N(136, ustat, ENOSYS)
 Y(137, statfs)
 Y(138, fstatfs)
@@ -163,7 +163,7 @@ Y(153, vhangup)
 N(154, modify_ldt, ENOSYS)
 N(155, pivot_root, EPERM)
 N(156, _sysctl, ENOSYS)
-Y(157, prctl) /* options that are not about names, dumpability, capabilities, subreapers, death signals, timer slack: EINVAL */
+Y(157, prctl) /* options that are not about names, dumpability, capabilities, subreapers, death signals, timer slack, the memory's layout: EINVAL */
 Y(158, arch_prctl)
 Y(159, adjtimex) /* reading only */
 Y(160, setrlimit)

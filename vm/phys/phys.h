@@ -66,10 +66,6 @@ u64 pages_retired(void);
 u64 slab_pages(void);          /* frames that hold slab objects */
 u64 kmalloc_large_pages(void); /* frames given out by quire_kmalloc() as a whole */
 u64 kmem_objects_in_use(void); /* objects given out and not freed, all caches */
-/* Call fn for each cache: name, object size, objects in use, objects in all, frames. */
-void kmem_for_each(void (*fn)(const char *name, size_t size, u64 used, u64 total, u64 pages,
-			      void *arg),
-		   void *arg);
 
 /* fail.c: tests make the nth allocation fail (debug and host builds). */
 #ifdef QUIRE_DEBUG

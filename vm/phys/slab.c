@@ -398,14 +398,20 @@ u64 kmem_objects_in_use(void)
 	return sum;
 }
 
-void kmem_for_each(void (*fn)(const char *name, size_t size, u64 used, u64 total, u64 pages,
-			      void *arg),
-		   void *arg)
+void quire_kmem_each(void (*fn)(const struct quire_kmem_use *u, void *arg), void *arg)
 {
 	for (u32 i = 0; i < __atomic_load_n(&nr_caches, __ATOMIC_ACQUIRE); i++) {
 		const struct quire_kmem *c = &caches[i];
 		u64 slabs = __atomic_load_n(&c->slabs, __ATOMIC_RELAXED);
-		fn(c->name, c->size, objects_in_use(c), slabs * c->total, slabs << c->order, arg);
+		struct quire_kmem_use u = {
+		    .name = c->name,
+		    .size = c->size,
+		    .used = objects_in_use(c),
+		    .slabs = slabs,
+		    .per_slab = c->total,
+		    .slab_pages = 1u << c->order,
+		};
+		fn(&u, arg);
 	}
 }
 

@@ -282,6 +282,43 @@ static void no_leak(void)
 	printf("all of it is given back: %s\n", before == after ? "yes" : "no");
 }
 
+/* ---- attaches ----------------------------------------------------------------------------- */
+
+static unsigned long attaches(int id)
+{
+	struct shmid_ds ds;
+	return shmctl(id, IPC_STAT, &ds) ? 99 : ds.shm_nattch;
+}
+
+static void segments(void)
+{
+	int id = shmget(IPC_PRIVATE, 4 * P, 0600);
+	printf("attaches: %lu, ", attaches(id));
+	char *a = shmat(id, NULL, 0), *b = shmat(id, NULL, 0);
+	printf("twice %lu, ", attaches(id));
+	mprotect(a + P, P, PROT_READ);
+	printf("split %lu, ", attaches(id));
+	fflush(stdout);
+	pid_t pid = fork();
+	if (!pid) {
+		printf("forked %lu, ", attaches(id));
+		shmdt(b);
+		printf("detached there %lu, ", attaches(id));
+		fflush(stdout);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	printf("after it %lu, ", attaches(id));
+	shmdt(a);
+	printf("detached %lu, ", attaches(id));
+	munmap(b, 2 * P);
+	printf("half unmapped %lu, ", attaches(id));
+	shmctl(id, IPC_RMID, NULL);
+	printf("removed %lu, ", attaches(id));
+	munmap(b + 2 * P, 2 * P);
+	printf("gone %lu\n", attaches(id));
+}
+
 /* ---- overcommit --------------------------------------------------------------------------- */
 
 #define VM "/proc/sys/vm/"
@@ -815,10 +852,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*fn)(void);
-	} cases[] = {{"charges", no_leak},     {"strict", strict}, {"as", as},
-		     {"data", data},           {"stack", stack},   {"memlock", memlock},
-		     {"map_count", map_count}, {"low", low},       {"others", others},
-		     {"personas", personas},   {"usage", usage}};
+	} cases[] = {{"charges", no_leak}, {"segments", segments},   {"strict", strict},
+		     {"as", as},           {"data", data},           {"stack", stack},
+		     {"memlock", memlock}, {"map_count", map_count}, {"low", low},
+		     {"others", others},   {"personas", personas},   {"usage", usage}};
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	if (argc > 1) {
 		started(argv[1]);
