@@ -295,6 +295,8 @@ static s64 copy_range(struct file *in, u64 uin, struct file *out, u64 uout, u64 
 		return -EFAULT;
 	if ((s64)from < 0 || (s64)to < 0)
 		return -EINVAL;
+	if (from + len < from || to + len < to)
+		return -EOVERFLOW;
 	if (in->inode == out->inode && from < to + len && to < from + len)
 		return -EINVAL;
 	r = copy_loop(in, &from, out, &to, quire_min(len, 0x7ffff000UL));

@@ -581,11 +581,11 @@ s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool no
 		return p == out->private ? -EINVAL
 					 : pipe_to_pipe(p, out->private, len, nowait, true);
 	}
+	/* Not under pos_lock: this may sleep for as long as nobody writes. */
 	bool own = !pos && out->seekable;
-	if (own) {
-		mutex_lock(&out->pos_lock);
-		pos = &out->pos;
-	}
+	u64 own_pos = out->pos;
+	if (own)
+		pos = &own_pos;
 	s64 total = 0, r = 0;
 	mutex_lock(&p->lock);
 	while (!used(p) && has_writers(p) && !r) {
@@ -609,8 +609,8 @@ s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool no
 			break;
 	}
 	mutex_unlock(&p->lock);
-	if (own)
-		mutex_unlock(&out->pos_lock);
+	if (own && total)
+		out->pos = own_pos;
 	if (total)
 		waitq_wake_active(&p->wr, POLLOUT | POLLWRNORM);
 	return total ? total : r;

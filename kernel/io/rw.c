@@ -256,7 +256,7 @@ static s64 write_all(struct file *f, const char *buf, size_t n, u64 *pos)
 	return (s64)done;
 }
 
-static s64 copy_file(struct file *out, struct file *in, u64 *in_pos, u64 count)
+static s64 copy_file(struct file *out, u64 *out_pos, struct file *in, u64 *in_pos, u64 count)
 {
 	char *buf = quire_kmalloc(BOUNCE, GFP_KERNEL);
 	if (!buf)
@@ -271,7 +271,7 @@ static s64 copy_file(struct file *out, struct file *in, u64 *in_pos, u64 count)
 		if (r <= 0)
 			break;
 		s64 got = r;
-		r = write_all(out, buf, (size_t)got, NULL);
+		r = write_all(out, buf, (size_t)got, out_pos);
 		*in_pos = start + (r > 0 ? (u64)r : 0);
 		if (r <= 0)
 			break;
@@ -301,15 +301,18 @@ SYSCALL4(sendfile, int, out_fd, int, in_fd, u64, upos, u64, count)
 	r = -EINVAL;
 	if (out->flags & O_APPEND)
 		goto end;
-	if (upos) {
-		r = copy_file(out, in, &pos, count);
-		if (put_user_u64(upos, pos))
-			r = -EFAULT;
-	} else if (in != out) {
-		mutex_lock(&in->pos_lock);
-		r = copy_file(out, in, &in->pos, count);
-		mutex_unlock(&in->pos_lock);
-	}
+	/* The files' own positions are read once and set once, without their locks, as Linux
+	 * does it: two of them in any order would be a deadlock. */
+	if (!upos)
+		pos = in->pos;
+	u64 out_pos = out->pos;
+	r = copy_file(out, &out_pos, in, &pos, count);
+	if (r > 0 && out->seekable)
+		out->pos = out_pos;
+	if (upos && put_user_u64(upos, pos))
+		r = -EFAULT;
+	else if (!upos && r > 0 && in != out)
+		in->pos = pos;
 end:
 	if (in)
 		file_put(in);

@@ -245,19 +245,22 @@ static void take_along(struct packet *p, struct scm *scm, bool peek)
  * not held. */
 static s64 wait_data(struct unix_sock *s, u64 deadline, bool nowait)
 {
-	if (s->error && s->type != SOCK_DGRAM) {
+	bool datagrams = s->type == SOCK_DGRAM; /* whose error the next send tells */
+	if (s->error && !datagrams) {
 		s32 e = s->error;
 		s->error = 0;
 		return -e;
 	}
-	if (s->type != SOCK_DGRAM && !s->connected)
+	if (!datagrams && !s->connected)
 		return s->type == SOCK_STREAM ? -EINVAL : -ENOTCONN;
-	if (s->shut_rd || (s->peer_closed && s->type != SOCK_DGRAM))
+	if (s->shut_rd || (s->peer_closed && !datagrams))
 		return list_empty(&s->queue) ? 0 : 1;
 	if (nowait)
 		return -EAGAIN;
-	int r = wait_event_until(
-	    &s->rd, !list_empty(&s->queue) || s->shut_rd || s->peer_closed || s->error, deadline);
+	int r = wait_event_until(&s->rd,
+				 !list_empty(&s->queue) || s->shut_rd ||
+				     (!datagrams && (s->peer_closed || s->error)),
+				 deadline);
 	return r == -EINTR ? -ERESTARTSYS : r == -ETIMEDOUT ? -EAGAIN : 1;
 }
 

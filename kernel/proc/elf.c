@@ -2,9 +2,10 @@
 /*
  * ELF64 files: reading the headers and mapping the segments.
  *
- * Headers are read and checked before the old program is given up; everything in
- * them is the file's author's to forge, so each sum is checked for overflow and the
- * core checks the mappings again.  Not here: notes and GNU properties (no use of
+ * Everything in a file is its author's to forge.  The headers are read before the old
+ * program is given up, but as little of them checked as Linux checks then, so that a
+ * senseless file is refused, or kills the process, where it is on Linux.  Sums may
+ * wrap: the core checks each mapping.  Not here: notes and GNU properties (no use of
  * them), 32-bit programs.
  */
 #include "../fs/vfs.h"
@@ -12,7 +13,6 @@
 
 #define PT_LOAD 1u
 #define PT_INTERP 3u
-#define PT_PHDR 6u
 #define PT_GNU_STACK 0x6474e551u
 #define PF_X 1u
 #define PF_W 2u
@@ -20,7 +20,6 @@
 #define ET_EXEC 2
 #define ET_DYN 3
 #define EM_X86_64 62
-#define PHDRS_MAX 65536u
 
 #define DYN_BASE (QUIRE_USER_END / 3 * 2) /* where programs that choose no address go */
 
@@ -38,8 +37,6 @@ struct phdr {
 };
 struct elf_file {
 	struct ehdr h;
-	u64 lowest, highest; /* of the loaded segments, by page */
-	u64 align;
 	bool exec_stack;
 	struct phdr ph[];
 };
@@ -53,35 +50,46 @@ u64 random_pages(unsigned bits)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-static int check_header(const struct ehdr *h, s64 got)
+/* All that Linux looks at before the point of no return; class, byte order and version of
+ * the format aren't among it. */
+static bool good_header(const struct ehdr *h)
 {
-	if (got < (s64)sizeof(*h) || memcmp(h->ident, "\177ELF\2\1\1", 7))
-		return -ENOEXEC;
-	if ((h->type != ET_EXEC && h->type != ET_DYN) || h->machine != EM_X86_64)
-		return -ENOEXEC;
-	if (h->phentsize != sizeof(struct phdr) || !h->phnum ||
-	    h->phnum * sizeof(struct phdr) > PHDRS_MAX)
-		return -ENOEXEC;
-	return 0;
+	u64 size = h->phnum * sizeof(struct phdr);
+	return !memcmp(h->ident, "\177ELF", 4) && h->machine == EM_X86_64 &&
+	       h->phentsize == sizeof(struct phdr) && size && size <= QUIRE_PAGE_SIZE;
 }
 
-static int check_segment(struct elf_file *e, const struct phdr *p, bool first)
+static bool good_type(const struct ehdr *h)
 {
-	u64 end;
-	if (p->filesz > p->memsz || __builtin_add_overflow(p->vaddr, p->memsz, &end) ||
-	    end > QUIRE_USER_END)
+	return h->type == ET_EXEC || h->type == ET_DYN;
+}
+
+/* All of n bytes, or -EIO. */
+static int read_whole(struct file *f, void *to, size_t n, u64 pos)
+{
+	s64 got = file_read_kernel(f, to, n, pos);
+	return got < 0 ? (int)got : got == (s64)n ? 0 : -EIO;
+}
+
+/* The header, with zeroes behind the end of a short file, and the program headers. */
+static int read_headers(struct file *f, const struct ehdr *h, struct elf_file **out)
+{
+	size_t size = h->phnum * sizeof(struct phdr);
+	if (!good_header(h))
 		return -ENOEXEC;
-	if (p->filesz &&
-	    ((p->vaddr ^ p->offset) & ~QUIRE_PAGE_MASK || p->offset + p->filesz < p->offset))
+	struct elf_file *e = quire_kmalloc(sizeof(*e) + size, GFP_KERNEL);
+	if (!e)
+		return -ENOMEM;
+	memset(e, 0, sizeof(*e));
+	e->h = *h;
+	if (read_whole(f, e->ph, size, h->phoff)) {
+		quire_kfree(e);
 		return -ENOEXEC;
-	if (first)
-		e->lowest = quire_round_down(p->vaddr, QUIRE_PAGE_SIZE);
-	if (quire_round_down(p->vaddr, QUIRE_PAGE_SIZE) < e->lowest)
-		return -ENOEXEC; /* the format wants them in order */
-	if (end > e->highest)
-		e->highest = quire_round_up(end, QUIRE_PAGE_SIZE);
-	if (p->align > e->align && !(p->align & (p->align - 1)))
-		e->align = p->align;
+	}
+	for (unsigned i = 0; i < h->phnum; i++)
+		if (e->ph[i].type == PT_GNU_STACK)
+			e->exec_stack = e->ph[i].flags & PF_X;
+	*out = e;
 	return 0;
 }
 
@@ -92,59 +100,43 @@ static int read_interp(struct file *f, const struct phdr *p, char **out)
 	char *s = quire_kmalloc(p->filesz, GFP_KERNEL);
 	if (!s)
 		return -ENOMEM;
-	s64 n = file_read_kernel(f, s, p->filesz, p->offset);
-	if (n != (s64)p->filesz || s[n - 1]) {
+	int err = read_whole(f, s, p->filesz, p->offset);
+	if (!err && s[p->filesz - 1])
+		err = -ENOEXEC;
+	if (err)
 		quire_kfree(s);
-		return n < 0 ? (int)n : -ENOEXEC;
-	}
-	*out = s;
-	return 0;
+	else
+		*out = s;
+	return err;
 }
 
 int elf_open(struct file *f, struct elf_file **out, char **interp)
 {
-	struct ehdr h;
+	struct ehdr h = {0};
+	struct elf_file *e;
 	s64 n = file_read_kernel(f, &h, sizeof(h), 0);
-	int err = n < 0 ? (int)n : check_header(&h, n);
+	int err = n < 0 ? (int)n : good_type(&h) ? read_headers(f, &h, &e) : -ENOEXEC;
 	if (err)
 		return err;
-	size_t size = h.phnum * sizeof(struct phdr);
-	struct elf_file *e = quire_kmalloc(sizeof(*e) + size, GFP_KERNEL);
-	if (!e)
-		return -ENOMEM;
-	memset(e, 0, sizeof(*e));
-	e->h = h;
-	e->align = QUIRE_PAGE_SIZE;
-	e->exec_stack = true; /* without PT_GNU_STACK: below */
-	n = file_read_kernel(f, e->ph, size, h.phoff);
-	err = n == (s64)size ? 0 : n < 0 ? (int)n : -ENOEXEC;
-	bool first = true, have_stack = false;
-	for (unsigned i = 0; !err && i < h.phnum; i++) {
-		const struct phdr *p = &e->ph[i];
-		if (p->type == PT_LOAD) {
-			err = check_segment(e, p, first);
-			first = false;
-		} else if (p->type == PT_INTERP && interp && !*interp) {
-			err = read_interp(f, p, interp);
-		} else if (p->type == PT_GNU_STACK) {
-			have_stack = true;
-			e->exec_stack = p->flags & PF_X;
+	for (unsigned i = 0; i < h.phnum; i++)
+		if (e->ph[i].type == PT_INTERP) {
+			err = read_interp(f, &e->ph[i], interp);
+			break;
 		}
-	}
-	if (!have_stack)
-		e->exec_stack = false; /* x86-64's default since Linux 5.8 */
-	if (!err && first)
-		err = -ENOEXEC;
-	if (err) {
+	if (err)
 		quire_kfree(e);
-		if (interp) {
-			quire_kfree(*interp);
-			*interp = NULL;
-		}
-		return err;
-	}
-	*out = e;
-	return 0;
+	else
+		*out = e;
+	return err;
+}
+
+int elf_open_interp(struct file *f, struct elf_file **out)
+{
+	struct ehdr h;
+	int err = read_whole(f, &h, sizeof(h), 0);
+	if (!err)
+		err = read_headers(f, &h, out);
+	return err == -ENOEXEC ? -ELIBBAD : err;
 }
 
 void elf_free(struct elf_file *e)
@@ -157,8 +149,27 @@ bool elf_wants_exec_stack(const struct elf_file *e)
 	return e->exec_stack;
 }
 
-/* ---- mapping ----------------------------------------------------------------------------------
- */
+/* ---- mapping ------------------------------------------------------------------------------- */
+
+/* What loading knows so far.  Addresses are the file's, without the bias. */
+struct loading {
+	struct elf_file *e;
+	struct file *f;
+	struct quire_mm *mm;
+	u64 bias;
+	u64 bss, brk; /* where the files' parts end, and the memory */
+	bool bss_exec;
+};
+
+static u64 page_of(u64 address)
+{
+	return quire_round_down(address, QUIRE_PAGE_SIZE);
+}
+
+static u64 page_end(u64 address)
+{
+	return quire_round_up(address, QUIRE_PAGE_SIZE);
+}
 
 static u64 prot_of(const struct phdr *p)
 {
@@ -166,109 +177,158 @@ static u64 prot_of(const struct phdr *p)
 	       (p->flags & PF_X ? PROT_EXEC : 0);
 }
 
-/* Memory beyond the file's part of a segment: the rest of its last page is cleared (all
- * of it: dynamic linkers allocate from what follows their own data), whole pages after
- * that are anonymous. */
-static int map_bss(struct quire_mm *mm, const struct phdr *p, u64 bias)
+/* From the first segment's page to the end of the one that ends last; 0 without any. */
+static u64 total_size(const struct elf_file *e)
 {
-	u64 file_end = p->vaddr + p->filesz + bias, mem_end = p->vaddr + p->memsz + bias;
-	u64 from = p->filesz ? quire_round_up(file_end, QUIRE_PAGE_SIZE)
-			     : quire_round_down(p->vaddr + bias, QUIRE_PAGE_SIZE);
-	u64 to = quire_round_up(mem_end, QUIRE_PAGE_SIZE), rest = from - file_end;
-	if (p->memsz > p->filesz && p->filesz && (p->flags & PF_W) &&
-	    clear_user_partial(file_end, rest) != rest)
-		return -EFAULT;
-	if (to <= from)
-		return 0;
-	s64 r = quire_mmap(mm, from, to - from, prot_of(p), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			   NULL, 0, VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
-	return r < 0 ? (int)r : 0;
-}
-
-static s64 map_file_part(struct quire_mm *mm, struct file *f, const struct phdr *p, u64 at, u64 len,
-			 u64 flags)
-{
-	return quire_mmap(mm, at, len, prot_of(p), MAP_PRIVATE | flags, &f->vm,
-			  quire_round_down(p->offset, QUIRE_PAGE_SIZE),
-			  VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
-}
-
-/* Reserve the whole span at hint (fixed: exactly there; 0: anywhere) and map into it. */
-static int map_segments(struct elf_file *e, struct file *f, u64 hint, bool fixed, u64 *bias)
-{
-	struct quire_mm *mm = current()->uspace->mm;
-	u64 span = e->highest - e->lowest;
-	u64 flags = fixed ? MAP_FIXED_NOREPLACE : 0, ask = span;
-	if (!hint && e->align > QUIRE_PAGE_SIZE)
-		ask += e->align;
-	s64 at = quire_mmap(mm, hint, ask, PROT_NONE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, NULL, 0,
-			    VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
-	if (at < 0)
-		return (int)at;
-	*bias = (u64)at - e->lowest;
-	if (ask != span)
-		*bias = quire_round_up((u64)at, e->align) - e->lowest;
-	/* What the segments don't cover goes again: the ends here, the gaps below. */
-	u64 pos = (u64)at;
-	for (unsigned i = 0; i < e->h.phnum; i++) {
-		const struct phdr *p = &e->ph[i];
-		u64 start = quire_round_down(p->vaddr, QUIRE_PAGE_SIZE) + *bias;
-		if (p->type != PT_LOAD || !p->memsz)
-			continue;
-		if (start > pos)
-			quire_munmap(mm, pos, start - pos);
-		u64 file_end = quire_round_up(p->vaddr + p->filesz + *bias, QUIRE_PAGE_SIZE);
-		if (p->filesz) {
-			s64 r = map_file_part(mm, f, p, start, file_end - start, MAP_FIXED);
-			if (r < 0)
-				return (int)r;
-		}
-		int err = map_bss(mm, p, *bias);
-		if (err)
-			return err;
-		u64 end = quire_round_up(p->vaddr + p->memsz + *bias, QUIRE_PAGE_SIZE);
-		pos = quire_max(pos, end);
-	}
-	if ((u64)at + ask > pos)
-		quire_munmap(mm, pos, (u64)at + ask - pos);
-	return 0;
-}
-
-static void fill_layout(struct elf_file *e, u64 bias)
-{
-	struct quire_layout *l = quire_mm_layout(current()->uspace->mm);
-	u64 brk = 0;
-	l->start_code = ~0UL;
-	l->end_code = l->start_data = l->end_data = 0;
+	u64 low = ~0UL, high = 0;
+	bool any = false;
 	for (unsigned i = 0; i < e->h.phnum; i++) {
 		const struct phdr *p = &e->ph[i];
 		if (p->type != PT_LOAD)
 			continue;
-		u64 start = p->vaddr + bias, end = start + p->filesz;
-		if ((p->flags & PF_X) && start < l->start_code)
-			l->start_code = start;
-		if (start > l->start_data)
-			l->start_data = start;
-		if ((p->flags & PF_X) && end > l->end_code)
-			l->end_code = end;
-		if (end > l->end_data)
-			l->end_data = end;
-		brk = quire_max(brk, start + p->memsz);
+		low = quire_min(low, page_of(p->vaddr));
+		high = quire_max(high, p->vaddr + p->memsz);
+		any = true;
 	}
-	if (l->start_code == ~0UL)
-		l->start_code = e->lowest + bias;
-	l->start_brk = quire_round_up(brk, QUIRE_PAGE_SIZE);
+	return any ? high - low : 0;
 }
 
-/* The address of the program headers in memory: of the segment that holds them. */
-static u64 phdr_address(const struct elf_file *e, u64 bias)
+static u64 alignment(const struct elf_file *e)
 {
+	u64 most = 0;
+	for (unsigned i = 0; i < e->h.phnum; i++) {
+		u64 align = e->ph[i].align;
+		if (e->ph[i].type == PT_LOAD && align > most && !(align & (align - 1)))
+			most = align;
+	}
+	return quire_max(most, QUIRE_PAGE_SIZE);
+}
+
+/* The file's part of a segment, at its address plus the bias; with `total`, which the first
+ * segment has, room for that much is found, and what this segment leaves of it is
+ * given back.  Where it came to lie, or -errno. */
+static s64 map_file(struct loading *l, const struct phdr *p, u64 flags, u64 total)
+{
+	u64 inside = p->vaddr - page_of(p->vaddr), offset = p->offset - inside;
+	u64 at = page_of(p->vaddr + l->bias), size = page_end(p->filesz + inside);
+	u64 ask = total ? page_end(total) : size;
+	if (!size)
+		return (s64)at;
+	if (offset + ask < offset)
+		return -EINVAL;
+	s64 r = quire_mmap(l->mm, at, ask, prot_of(p), MAP_PRIVATE | flags, &l->f->vm, offset,
+			   VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	if (r >= 0 && size < ask)
+		quire_munmap(l->mm, (u64)r + size, ask - size);
+	return r < 0 || (u64)r < QUIRE_USER_END ? r : -EINVAL;
+}
+
+/* Whole pages of zeroes: writable, whatever the segment is. */
+static int map_zeroes(struct loading *l, u64 start, u64 end)
+{
+	start = page_end(start);
+	end = page_end(end);
+	if (end <= start)
+		return 0;
+	s64 r = quire_mmap(l->mm, start, end - start,
+			   PROT_READ | PROT_WRITE | (l->bss_exec ? PROT_EXEC : 0),
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
+			   VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	return r < 0 ? (int)r : 0;
+}
+
+/* Clear up to n bytes in the page where the file's part ends. */
+static bool clear_page_rest(u64 from, u64 n)
+{
+	u64 rest = page_end(from) - from;
+	n = quire_min(n, rest);
+	return !n || clear_user_partial(from, n) == n;
+}
+
+/* A segment ended with zeroes and another one follows. */
+static int finish_last(struct loading *l)
+{
+	if (l->brk <= l->bss)
+		return 0;
+	int err = map_zeroes(l, l->bss + l->bias, l->brk + l->bias);
+	if (!err)
+		clear_page_rest(l->bss + l->bias, l->brk - l->bss);
+	return err;
+}
+
+/* Can [at, at + memsz) be, and does the file's part lie in it? */
+static bool sound(const struct phdr *p, u64 at)
+{
+	return at < QUIRE_USER_END && p->filesz <= p->memsz && p->memsz <= QUIRE_USER_END &&
+	       QUIRE_USER_END - p->memsz >= at;
+}
+
+static void ends_at(struct loading *l, const struct phdr *p, u64 at)
+{
+	l->bss = quire_max(l->bss, at + p->filesz);
+	if (at + p->memsz > l->brk) {
+		l->brk = at + p->memsz;
+		l->bss_exec = p->flags & PF_X;
+	}
+}
+
+static void note_segment(struct quire_layout *y, const struct phdr *p)
+{
+	u64 end = p->vaddr + p->filesz;
+	if (p->flags & PF_X) {
+		y->start_code = quire_min(y->start_code, p->vaddr);
+		y->end_code = quire_max(y->end_code, end);
+	}
+	y->start_data = quire_max(y->start_data, p->vaddr);
+	y->end_data = quire_max(y->end_data, end);
+}
+
+/*
+ * Where the first segment is asked to go: a program without an interpreter anywhere, as
+ * a library (it may be the dynamic linker, run by hand); one with an interpreter low and by
+ * itself.  Sets the bias; returns mmap's flags.
+ */
+static u64 choose_place(struct loading *l, const struct phdr *first, bool has_interp,
+			bool randomize)
+{
+	u64 base = 0;
+	if (l->e->h.type == ET_EXEC)
+		return MAP_FIXED_NOREPLACE;
+	if (has_interp)
+		base = quire_round_down(DYN_BASE + (randomize ? random_pages(28) : 0),
+					alignment(l->e));
+	l->bias = page_of(base - first->vaddr);
+	return has_interp ? MAP_FIXED_NOREPLACE : 0;
+}
+
+static int map_program(struct loading *l, struct quire_layout *y, bool has_interp, bool randomize,
+		       u64 *phdr)
+{
+	struct elf_file *e = l->e;
+	bool first = true, moves = e->h.type == ET_DYN;
 	for (unsigned i = 0; i < e->h.phnum; i++) {
 		const struct phdr *p = &e->ph[i];
-		if (p->type == PT_LOAD && p->offset <= e->h.phoff &&
-		    e->h.phoff < p->offset + p->filesz)
-			return e->h.phoff - p->offset + p->vaddr + bias;
+		if (p->type != PT_LOAD)
+			continue;
+		int err = finish_last(l);
+		if (err)
+			return err;
+		u64 flags = first ? choose_place(l, p, has_interp, randomize) : MAP_FIXED;
+		u64 total = first && moves ? total_size(e) : 0;
+		if (first && moves && !total)
+			return -EINVAL;
+		s64 at = map_file(l, p, flags, total);
+		if (at < 0)
+			return (int)at;
+		if (first && moves)
+			l->bias += (u64)at - page_of(l->bias + p->vaddr);
+		first = false;
+		if (p->offset <= e->h.phoff && e->h.phoff < p->offset + p->filesz)
+			*phdr = e->h.phoff - p->offset + p->vaddr;
+		if (!sound(p, p->vaddr))
+			return -EINVAL;
+		note_segment(y, p);
+		ends_at(l, p, p->vaddr);
 	}
 	return 0;
 }
@@ -276,41 +336,76 @@ static u64 phdr_address(const struct elf_file *e, u64 bias)
 int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsigned randomize,
 		     struct elf_image *img)
 {
-	struct quire_layout *l = quire_mm_layout(current()->uspace->mm);
-	u64 bias, hint = e->lowest;
-	bool fixed = true;
-	if (e->h.type == ET_DYN) {
-		/* With an interpreter: low, by itself.  Without one it is a program that maps
-		 * others (the dynamic linker, run by hand) or a static one: as a library. */
-		hint = has_interp ? quire_round_down(DYN_BASE + (randomize ? random_pages(28) : 0),
-						     e->align)
-				  : 0;
-		fixed = has_interp;
-	}
-	int err = map_segments(e, f, hint, fixed, &bias);
+	struct loading l = {.e = e, .f = f, .mm = current()->uspace->mm};
+	struct quire_layout *y = quire_mm_layout(l.mm);
+	u64 phdr = 0;
+	y->start_code = ~0UL;
+	y->end_code = y->start_data = y->end_data = 0;
+	int err = map_program(&l, y, has_interp, randomize, &phdr);
+	l.bss += l.bias;
+	l.brk += l.bias;
+	if (!err)
+		err = map_zeroes(&l, l.bss, l.brk);
+	/* All of the page's rest: dynamic linkers allocate from what follows their own data. */
+	if (!err && l.bss != l.brk && !clear_page_rest(l.bss, QUIRE_PAGE_SIZE))
+		err = -EFAULT;
 	if (err)
 		return err;
-	fill_layout(e, bias);
+	y->start_code += l.bias;
+	y->end_code += l.bias;
+	y->start_data += l.bias;
+	y->end_data += l.bias;
+	y->start_brk = page_end(l.brk);
 	if (randomize > 1 && e->h.type == ET_DYN && !has_interp)
-		l->start_brk = quire_round_down(DYN_BASE, QUIRE_PAGE_SIZE);
+		y->start_brk = page_of(DYN_BASE);
 	if (randomize > 1)
-		l->start_brk += random_pages(13);
-	img->entry = e->h.entry + bias;
-	img->phdr = phdr_address(e, bias);
+		y->start_brk += random_pages(13);
+	img->entry = e->h.entry + l.bias;
+	img->bias = l.bias;
+	img->phdr = phdr + l.bias;
 	img->phnum = e->h.phnum;
 	img->phentsize = sizeof(struct phdr);
 	img->interp_base = 0;
-	return img->entry < QUIRE_USER_END ? 0 : -ENOEXEC;
+	return has_interp || img->entry < QUIRE_USER_END ? 0 : -EINVAL;
+}
+
+/* A program that can't move leaves an interpreter that can where that was linked to. */
+static int map_interp(struct loading *l, u64 program_bias)
+{
+	struct elf_file *e = l->e;
+	bool moves = e->h.type == ET_DYN, placed = false;
+	u64 total = total_size(e);
+	if (!good_type(&e->h) || !total)
+		return -EINVAL;
+	for (unsigned i = 0; i < e->h.phnum; i++) {
+		const struct phdr *p = &e->ph[i];
+		if (p->type != PT_LOAD)
+			continue;
+		if (!placed && moves && program_bias)
+			l->bias = -p->vaddr;
+		s64 at = map_file(l, p, !moves || placed ? MAP_FIXED : 0, total);
+		if (at < 0)
+			return (int)at;
+		total = 0;
+		if (!placed && moves)
+			l->bias = (u64)at - page_of(p->vaddr);
+		placed |= moves;
+		if (!sound(p, l->bias + p->vaddr))
+			return -ENOMEM;
+		ends_at(l, p, l->bias + p->vaddr);
+	}
+	return 0;
 }
 
 int elf_load_interp(struct elf_file *e, struct file *f, struct elf_image *img)
 {
-	u64 bias;
-	int err =
-	    map_segments(e, f, e->h.type == ET_DYN ? 0 : e->lowest, e->h.type != ET_DYN, &bias);
-	if (err)
-		return err;
-	img->interp_base = bias;
-	img->entry = e->h.entry + bias;
-	return img->entry < QUIRE_USER_END ? 0 : -ENOEXEC;
+	struct loading l = {.e = e, .f = f, .mm = current()->uspace->mm};
+	int err = map_interp(&l, img->bias);
+	if (!err && !clear_page_rest(l.bss, QUIRE_PAGE_SIZE))
+		err = -EFAULT;
+	if (!err)
+		err = map_zeroes(&l, l.bss, l.brk);
+	img->interp_base = l.bias;
+	img->entry = e->h.entry + l.bias;
+	return err ? err : img->entry < QUIRE_USER_END ? 0 : -EINVAL;
 }

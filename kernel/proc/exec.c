@@ -175,9 +175,7 @@ static int find_elf(struct program *g, const char *name, struct argbuf *args)
 		if (err)
 			g->interp_file = NULL;
 		else
-			err = elf_open(g->interp_file, &g->interp, NULL);
-		if (err == -ENOEXEC)
-			err = -ELIBBAD;
+			err = elf_open_interp(g->interp_file, &g->interp);
 	}
 	quire_kfree(elf_interp);
 	return err;

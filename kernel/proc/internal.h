@@ -185,11 +185,15 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 /* elf.c */
 struct elf_image {
 	u64 entry, interp_base, phdr;
+	u64 bias; /* of the program: where it lies, against where it was linked to */
 	u16 phnum, phentsize;
 };
 struct elf_file; /* headers of one file, read and checked */
-/* 0; -ENOEXEC: not an ELF file we can run. */
+/* 0 and the headers, and the interpreter's name if it has one; -ENOEXEC: not an ELF file
+ * we can run. */
 int elf_open(struct file *f, struct elf_file **out, char **interp);
+/* The same for an interpreter: -EIO when it is too short, -ELIBBAD. */
+int elf_open_interp(struct file *f, struct elf_file **out);
 void elf_free(struct elf_file *e);
 /* Map into current's (new, empty) address space.  Fills the layout of mm as well. */
 int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsigned randomize,

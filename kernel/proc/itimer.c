@@ -238,6 +238,9 @@ int cpu_limit_changed(struct process *p)
 
 void timers_free(struct process *p)
 {
+	/* prlimit(2) can set a limit of CPU time for one that has ended already. */
+	for (unsigned i = 0; p->timers && i < NR_FIXED; i++)
+		set(p->timers, &p->timers->it[i], 0, 0, false);
 	quire_kfree(p->timers);
 	p->timers = NULL;
 }

@@ -408,7 +408,7 @@ void signal_wait_for(u64 mask)
 {
 	struct task *t = current();
 	unsigned long irq = spin_lock_irq(&t->process->siglock);
-	t->sig_waiting = mask;
+	t->sig_waiting = mask & ~(SIGMASK(SIGKILL) | SIGMASK(SIGSTOP)); /* nobody takes these */
 	spin_unlock_irq(&t->process->siglock, irq);
 }
 

@@ -105,7 +105,7 @@ static void heap_remove(struct timer_heap *h, struct timer *t)
 	}
 	t->heap_index = 0;
 	t->node.next = t->node.prev = NULL;
-	t->armed = false;
+	__atomic_store_n(&t->armed, false, __ATOMIC_RELEASE);
 	h->first = h->root ? h->root->deadline : ~0UL;
 }
 
@@ -148,10 +148,33 @@ static struct timer_heap *lock_home(struct timer *t, unsigned long *irq)
 	}
 }
 
+/*
+ * Lock the heap to arm t on: this CPU's, but while its function still runs on another
+ * one that CPU's, so that timer_cancel() sees there what it has to wait for.  That CPU
+ * looks at its heap again when the function is done.
+ */
+static struct timer_heap *lock_new_home(struct timer *t, u32 *cpu, unsigned long *irq)
+{
+	u32 here = this_cpu()->cpu, home = __atomic_load_n(&t->cpu, __ATOMIC_RELAXED);
+	struct timer_heap *h = heaps[home];
+
+	if (quire_unlikely(home != here && __atomic_load_n(&h->running, __ATOMIC_ACQUIRE) == t)) {
+		*irq = lock(h);
+		*cpu = home;
+		if (h->running == t)
+			return h;
+		unlock(h, *irq);
+	}
+	*cpu = here;
+	*irq = lock(heaps[here]);
+	return heaps[here];
+}
+
 void timer_arm(struct timer *t, u64 deadline, void (*fn)(struct timer *))
 {
 	unsigned long irq, off = quire_host_irq_save();
 	struct timer_heap *h;
+	u32 cpu;
 
 	if (__atomic_load_n(&t->armed, __ATOMIC_ACQUIRE)) {
 		h = lock_home(t, &irq);
@@ -159,9 +182,7 @@ void timer_arm(struct timer *t, u64 deadline, void (*fn)(struct timer *))
 			heap_remove(h, t);
 		unlock(h, irq);
 	}
-	u32 cpu = this_cpu()->cpu;
-	h = heaps[cpu];
-	irq = lock(h);
+	h = lock_new_home(t, &cpu, &irq);
 	t->deadline = deadline;
 	t->fn = fn;
 	__atomic_store_n(&t->cpu, cpu, __ATOMIC_RELEASE);
@@ -169,7 +190,7 @@ void timer_arm(struct timer *t, u64 deadline, void (*fn)(struct timer *))
 	t->node.next = t->node.prev = NULL;
 	t->armed = true;
 	h->root = meld(h->root, t);
-	bool first = h->root == t;
+	bool first = h->root == t && cpu == this_cpu()->cpu;
 	h->first = h->root->deadline;
 	unlock(h, irq);
 	if (first)
@@ -203,8 +224,9 @@ void timer_interrupt(void)
 		struct timer *t = h->root;
 		void (*fn)(struct timer *) = t->fn;
 
-		heap_remove(h, t);
+		/* in this order: who finds it not armed also finds it running */
 		__atomic_store_n(&h->running, t, __ATOMIC_RELAXED);
+		heap_remove(h, t);
 		unlock(h, irq);
 		fn(t);
 		irq = lock(h);

@@ -317,6 +317,8 @@ static s64 mremap_to(struct move *m, u64 new_addr)
 			return err;
 	}
 	if (m->old_len > m->new_len) {
+		if (m->old_len > top || m->from > top - m->old_len)
+			return -EINVAL;
 		err = unmap_locked(m->mm, m->from + m->new_len, m->from + m->old_len);
 		if (err)
 			return err;

@@ -168,6 +168,7 @@ int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end)
 {
 	struct vma *v = vma_find_both(&mm->index, start, &u->before);
 
+	REQUIRE(start < end);
 	u->mm = mm;
 	u->start = start;
 	u->end = end;
