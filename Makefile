@@ -110,6 +110,7 @@ $(eval $(call HOST_VARIANT,tsan,$(TSAN)))
 # ---- tests -------------------------------------------------------------------------
 include $(wildcard test/test.mk)
 include $(wildcard test/diff/diff.mk)
+include $(wildcard test/fuzz/fuzz.mk)
 include $(wildcard kernel/*/*.mk)
 include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
@@ -123,7 +124,7 @@ $(BUILD)/test/guest/%: test/guest/prog/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -static -O1 -Wall -Wno-infinite-recursion -o $@ $< -lpthread
 .PHONY: guest-progs
-guest-progs: $(GUEST_PROGS)
+guest-progs: $(GUEST_PROGS) fuzz-progs kernel-debug
 
 NEED_BUILD := gcc libc6-dev binutils make
 NEED_RUN := $(NEED_BUILD) qemu-system-x86 python3

@@ -103,6 +103,11 @@ void inode_put(struct inode *i)
 
 /* ---- permissions ---------------------------------------------------------------------- */
 
+static int forbidden(struct inode *i)
+{
+	return i->ops && i->ops->permits && i->ops->permits(i) ? 0 : -EACCES;
+}
+
 int inode_permission(struct inode *i, unsigned mask)
 {
 	const struct cred *c = current()->cred;
@@ -123,14 +128,14 @@ int inode_permission(struct inode *i, unsigned mask)
 			return 0;
 		if (!(mask & 2) && (c->cap_effective >> CAP_DAC_READ_SEARCH & 1))
 			return 0;
-		return -EACCES;
+		return forbidden(i);
 	}
 	if (mask == 4 && (c->cap_effective >> CAP_DAC_READ_SEARCH & 1))
 		return 0;
 	/* Execution needs at least one execute bit, whoever asks. */
 	if ((!(mask & 1) || (mode & 0111)) && (c->cap_effective >> CAP_DAC_OVERRIDE & 1))
 		return 0;
-	return -EACCES;
+	return forbidden(i);
 }
 
 bool inode_owner_or_capable(struct inode *i)

@@ -192,6 +192,8 @@ int walk_link(struct walk *w, struct dentry *d, const char *tail, const char **n
 		if (!n) {
 			path_put(&w->path);
 			w->path = to;
+			if (tail_len && !S_ISDIR(to.dentry->inode->mode))
+				n = -ENOTDIR;
 		}
 	} else {
 		n = i->ops->readlink ? i->ops->readlink(i, buf, PATH_MAX - 1) : -EINVAL;

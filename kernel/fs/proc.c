@@ -370,8 +370,18 @@ static int dir_open(struct inode *i, struct file *f)
 	return 0;
 }
 
-static const struct inode_ops dir_ops = {
-    .lookup = proc_lookup, .open = dir_open, .release = node_release, .setattr = no_setattr};
+/* A process finds its own descriptors, even when it isn't "dumpable" and they are root's. */
+static bool proc_permits(struct inode *dir)
+{
+	const struct proc_node *n = dir->private;
+	return n->entry->names == &proc_fd_names && n->pid == current()->process->tgid;
+}
+
+static const struct inode_ops dir_ops = {.permits = proc_permits,
+					 .lookup = proc_lookup,
+					 .open = dir_open,
+					 .release = node_release,
+					 .setattr = no_setattr};
 static const struct inode_ops file_inode_ops = {
     .open = proc_open, .release = node_release, .setattr = no_setattr};
 static const struct inode_ops link_ops = {

@@ -113,6 +113,8 @@ struct inode_ops {
 	/* Directories whose names come and go by themselves (/proc): is a cached d still
 	 * right?  False: it is dropped and looked up again.  No lock is held.  May be null. */
 	bool (*revalidate)(struct dentry *d);
+	/* May the caller do all the same what the mode forbids?  May be null. */
+	bool (*permits)(struct inode *i);
 };
 
 enum {

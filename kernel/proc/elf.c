@@ -67,6 +67,8 @@ static bool good_type(const struct ehdr *h)
 /* All of n bytes, or -EIO. */
 static int read_whole(struct file *f, void *to, size_t n, u64 pos)
 {
+	if ((s64)pos < 0 || (s64)(pos + n) < 0)
+		return -EINVAL;
 	s64 got = file_read_kernel(f, to, n, pos);
 	return got < 0 ? (int)got : got == (s64)n ? 0 : -EIO;
 }
@@ -151,14 +153,11 @@ bool elf_wants_exec_stack(const struct elf_file *e)
 
 /* ---- mapping ------------------------------------------------------------------------------- */
 
-/* What loading knows so far.  Addresses are the file's, without the bias. */
 struct loading {
 	struct elf_file *e;
 	struct file *f;
 	struct quire_mm *mm;
-	u64 bias;
-	u64 bss, brk; /* where the files' parts end, and the memory */
-	bool bss_exec;
+	u64 bias; /* what is added to the file's addresses */
 };
 
 static u64 page_of(u64 address)
@@ -224,36 +223,43 @@ static s64 map_file(struct loading *l, const struct phdr *p, u64 flags, u64 tota
 }
 
 /* Whole pages of zeroes: writable, whatever the segment is. */
-static int map_zeroes(struct loading *l, u64 start, u64 end)
+static int map_zeroes(struct loading *l, u64 start, u64 end, bool exec)
 {
 	start = page_end(start);
 	end = page_end(end);
-	if (end <= start)
+	if (start == end)
 		return 0;
-	s64 r = quire_mmap(l->mm, start, end - start,
-			   PROT_READ | PROT_WRITE | (l->bss_exec ? PROT_EXEC : 0),
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
-			   VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	s64 r =
+	    quire_mmap(l->mm, start, end - start, PROT_READ | PROT_WRITE | (exec ? PROT_EXEC : 0),
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
+		       VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
 	return r < 0 ? (int)r : 0;
 }
 
-/* Clear up to n bytes in the page where the file's part ends. */
-static bool clear_page_rest(u64 from, u64 n)
+/* Clear the page in which a file's part ends from there on: all of the rest, since dynamic
+ * linkers allocate from what follows their own data. */
+static bool clear_page_rest(u64 from)
 {
 	u64 rest = page_end(from) - from;
-	n = quire_min(n, rest);
-	return !n || clear_user_partial(from, n) == n;
+	return !rest || clear_user_partial(from, rest) == rest;
 }
 
-/* A segment ended with zeroes and another one follows. */
-static int finish_last(struct loading *l)
+/* A whole segment of the program.  Where it came to lie, or -errno. */
+static s64 map_segment(struct loading *l, const struct phdr *p, u64 flags, u64 total)
 {
-	if (l->brk <= l->bss)
-		return 0;
-	int err = map_zeroes(l, l->bss + l->bias, l->brk + l->bias);
-	if (!err)
-		clear_page_rest(l->bss + l->bias, l->brk - l->bss);
-	return err;
+	u64 inside = p->vaddr - page_of(p->vaddr);
+	s64 at = (s64)page_of(p->vaddr + l->bias);
+	if (p->filesz)
+		at = map_file(l, p, flags, total);
+	if (at < 0 || p->memsz <= p->filesz)
+		return at;
+	u64 zero = (u64)at + inside + p->filesz;
+	if (p->filesz)
+		clear_page_rest(zero); /* it may be read-only, or beyond the file's end */
+	else
+		zero = (u64)at;
+	int err = map_zeroes(l, zero, (u64)at + inside + p->memsz, p->flags & PF_X);
+	return err ? err : at;
 }
 
 /* Can [at, at + memsz) be, and does the file's part lie in it? */
@@ -261,15 +267,6 @@ static bool sound(const struct phdr *p, u64 at)
 {
 	return at < QUIRE_USER_END && p->filesz <= p->memsz && p->memsz <= QUIRE_USER_END &&
 	       QUIRE_USER_END - p->memsz >= at;
-}
-
-static void ends_at(struct loading *l, const struct phdr *p, u64 at)
-{
-	l->bss = quire_max(l->bss, at + p->filesz);
-	if (at + p->memsz > l->brk) {
-		l->brk = at + p->memsz;
-		l->bss_exec = p->flags & PF_X;
-	}
 }
 
 static void note_segment(struct quire_layout *y, const struct phdr *p)
@@ -281,6 +278,7 @@ static void note_segment(struct quire_layout *y, const struct phdr *p)
 	}
 	y->start_data = quire_max(y->start_data, p->vaddr);
 	y->end_data = quire_max(y->end_data, end);
+	y->start_brk = quire_max(y->start_brk, p->vaddr + p->memsz);
 }
 
 /*
@@ -310,14 +308,11 @@ static int map_program(struct loading *l, struct quire_layout *y, bool has_inter
 		const struct phdr *p = &e->ph[i];
 		if (p->type != PT_LOAD)
 			continue;
-		int err = finish_last(l);
-		if (err)
-			return err;
 		u64 flags = first ? choose_place(l, p, has_interp, randomize) : MAP_FIXED;
 		u64 total = first && moves ? total_size(e) : 0;
 		if (first && moves && !total)
 			return -EINVAL;
-		s64 at = map_file(l, p, flags, total);
+		s64 at = map_segment(l, p, flags, total);
 		if (at < 0)
 			return (int)at;
 		if (first && moves)
@@ -328,7 +323,6 @@ static int map_program(struct loading *l, struct quire_layout *y, bool has_inter
 		if (!sound(p, p->vaddr))
 			return -EINVAL;
 		note_segment(y, p);
-		ends_at(l, p, p->vaddr);
 	}
 	return 0;
 }
@@ -340,23 +334,16 @@ int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsign
 	struct quire_layout *y = quire_mm_layout(l.mm);
 	u64 phdr = 0;
 	y->start_code = ~0UL;
-	y->end_code = y->start_data = y->end_data = 0;
+	y->end_code = y->start_data = y->end_data = y->start_brk = 0;
 	int err = map_program(&l, y, has_interp, randomize, &phdr);
-	l.bss += l.bias;
-	l.brk += l.bias;
-	if (!err)
-		err = map_zeroes(&l, l.bss, l.brk);
-	/* All of the page's rest: dynamic linkers allocate from what follows their own data. */
-	if (!err && l.bss != l.brk && !clear_page_rest(l.bss, QUIRE_PAGE_SIZE))
-		err = -EFAULT;
 	if (err)
 		return err;
 	y->start_code += l.bias;
 	y->end_code += l.bias;
 	y->start_data += l.bias;
 	y->end_data += l.bias;
-	y->start_brk = page_end(l.brk);
-	if (randomize > 1 && e->h.type == ET_DYN && !has_interp)
+	y->start_brk = page_end(y->start_brk + l.bias);
+	if (e->h.type == ET_DYN && !has_interp)
 		y->start_brk = page_of(DYN_BASE);
 	if (randomize > 1)
 		y->start_brk += random_pages(13);
@@ -369,8 +356,12 @@ int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsign
 	return has_interp || img->entry < QUIRE_USER_END ? 0 : -EINVAL;
 }
 
-/* A program that can't move leaves an interpreter that can where that was linked to. */
-static int map_interp(struct loading *l, u64 program_bias)
+/*
+ * The interpreter's segments lie first, what is zero behind them all comes at the end.
+ * A program that can't move leaves an interpreter that can where that was linked to.
+ * *bss and *brk: where the files' parts end, and the memory.
+ */
+static int map_interp(struct loading *l, u64 program_bias, u64 *bss, u64 *brk, bool *exec)
 {
 	struct elf_file *e = l->e;
 	bool moves = e->h.type == ET_DYN, placed = false;
@@ -390,9 +381,14 @@ static int map_interp(struct loading *l, u64 program_bias)
 		if (!placed && moves)
 			l->bias = (u64)at - page_of(p->vaddr);
 		placed |= moves;
-		if (!sound(p, l->bias + p->vaddr))
+		u64 start = l->bias + p->vaddr;
+		if (!sound(p, start))
 			return -ENOMEM;
-		ends_at(l, p, l->bias + p->vaddr);
+		*bss = quire_max(*bss, start + p->filesz);
+		if (start + p->memsz > *brk) {
+			*brk = start + p->memsz;
+			*exec = p->flags & PF_X;
+		}
 	}
 	return 0;
 }
@@ -400,11 +396,13 @@ static int map_interp(struct loading *l, u64 program_bias)
 int elf_load_interp(struct elf_file *e, struct file *f, struct elf_image *img)
 {
 	struct loading l = {.e = e, .f = f, .mm = current()->uspace->mm};
-	int err = map_interp(&l, img->bias);
-	if (!err && !clear_page_rest(l.bss, QUIRE_PAGE_SIZE))
+	u64 bss = 0, brk = 0;
+	bool exec = false;
+	int err = map_interp(&l, img->bias, &bss, &brk, &exec);
+	if (!err && !clear_page_rest(bss))
 		err = -EFAULT;
-	if (!err)
-		err = map_zeroes(&l, l.bss, l.brk);
+	if (!err && page_end(brk) > page_end(bss))
+		err = map_zeroes(&l, bss, brk, exec);
 	img->interp_base = l.bias;
 	img->entry = e->h.entry + l.bias;
 	return err ? err : img->entry < QUIRE_USER_END ? 0 : -EINVAL;

@@ -78,38 +78,58 @@ static int open_exec(int dirfd, const char *path, u32 flags, struct file **out)
 	return err ? err : check_exec(*out);
 }
 
-/* The interpreter and its argument of a "#!" line; line is changed.  -ENOEXEC: no such
- * line. */
-static int parse_script(char *line, s64 n, char **interp, char **arg)
+static bool blank(char c)
 {
-	char *end = NULL, *p;
-	if (n < 2 || line[0] != '#' || line[1] != '!')
-		return -ENOEXEC;
-	line[n] = 0;
-	for (p = line + 2; p < line + n && *p != '\n'; p++)
-		;
-	end = p;
-	bool whole = end < line + n || n < SCRIPT_LINE;
-	*end = 0;
-	while (end > line + 2 && (end[-1] == ' ' || end[-1] == '\t'))
-		*--end = 0;
-	for (p = line + 2; *p == ' ' || *p == '\t'; p++)
-		;
-	if (!*p)
-		return -ENOEXEC;
-	*interp = p;
-	while (*p && *p != ' ' && *p != '\t')
+	return c == ' ' || c == '\t';
+}
+
+static char *skip_blanks(char *p, const char *last)
+{
+	while (p <= last && blank(*p))
 		p++;
-	if (!*p && !whole)
-		return -ENOEXEC; /* its name was cut off */
-	*arg = NULL;
-	if (*p) {
-		*p++ = 0;
-		while (*p == ' ' || *p == '\t')
-			p++;
-		if (*p)
-			*arg = p;
+	return p;
+}
+
+static char *word_end(char *p, const char *last)
+{
+	while (p <= last && *p && !blank(*p))
+		p++;
+	return p;
+}
+
+/*
+ * The interpreter and its argument of a "#!" line; -ENOEXEC: no such line.  The line is
+ * the file's beginning with zeroes behind it, and is changed.  A NUL ends a word and does not
+ * end the line, so a name can be empty, and so can the argument be, as on Linux.
+ */
+static int parse_script(char line[SCRIPT_LINE], char **interp, char **arg)
+{
+	char *last = line + SCRIPT_LINE - 1, *end = line + 2, *rest;
+	if (line[0] != '#' || line[1] != '!')
+		return -ENOEXEC;
+	while (end <= last && *end && *end != '\n')
+		end++;
+	if (end > last || !*end) {
+		rest = skip_blanks(line + 2, last);
+		if (word_end(rest, last) > last)
+			return -ENOEXEC; /* its name was cut off */
+		end = last;
 	}
+	while (blank(end[-1]))
+		end--;
+	*interp = skip_blanks(line + 2, end);
+	if (*interp >= end)
+		return -ENOEXEC;
+	rest = word_end(*interp, end);
+	*arg = NULL;
+	if (rest <= end && *rest) {
+		*arg = skip_blanks(rest, end);
+		if (*arg > end)
+			*arg = NULL;
+		else
+			*rest = 0;
+	}
+	*end = 0;
 	return 0;
 }
 
@@ -132,16 +152,17 @@ static void program_free(struct program *g)
 /* Follow scripts to an ELF file.  g->file is the file on entry. */
 static int find_elf(struct program *g, const char *name, struct argbuf *args)
 {
-	char line[SCRIPT_LINE + 1], *interp, *arg, *elf_interp = NULL;
+	char line[SCRIPT_LINE], *interp, *arg, *elf_interp = NULL;
 	char *script = NULL; /* the name the next interpreter is given */
 	int err = 0;
 	for (unsigned depth = 0;; depth++) {
+		memset(line, 0, sizeof(line));
 		s64 n = file_read_kernel(g->file, line, SCRIPT_LINE, 0);
 		if (n < 0) {
 			err = (int)n;
 			break;
 		}
-		if (parse_script(line, n, &interp, &arg)) {
+		if (parse_script(line, &interp, &arg)) {
 			err = elf_open(g->file, &g->elf, &elf_interp);
 			break;
 		}
@@ -162,7 +183,7 @@ static int find_elf(struct program *g, const char *name, struct argbuf *args)
 		memcpy(script, interp, len);
 		close_exec(g->file);
 		g->file = NULL;
-		err = open_exec(AT_FDCWD, script, LOOKUP_FOLLOW, &g->file);
+		err = open_exec(AT_FDCWD, script, LOOKUP_FOLLOW | LOOKUP_EMPTY, &g->file);
 		if (err) {
 			g->file = NULL;
 			break;
@@ -171,7 +192,8 @@ static int find_elf(struct program *g, const char *name, struct argbuf *args)
 	quire_kfree(script);
 	if (!err && elf_interp) {
 		g->has_interp = true;
-		err = open_exec(AT_FDCWD, elf_interp, LOOKUP_FOLLOW, &g->interp_file);
+		err =
+		    open_exec(AT_FDCWD, elf_interp, LOOKUP_FOLLOW | LOOKUP_EMPTY, &g->interp_file);
 		if (err)
 			g->interp_file = NULL;
 		else

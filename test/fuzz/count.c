@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DROP "/proc/sys/vm/drop_caches"
+
 static char slabs[16384];
 
 void read_file(const char *name, char *buf, size_t size)
@@ -49,9 +51,9 @@ struct count count(void)
 
 struct count count_settled(void)
 {
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3 && !access(DROP, W_OK); i++) {
 		struct timespec t = {0, 30000000};
-		int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
+		int fd = open(DROP, O_WRONLY);
 		if (fd < 0 || write(fd, "3", 1) != 1)
 			perror("drop_caches");
 		close(fd);
@@ -69,6 +71,10 @@ bool count_judge(const struct count *a, const struct count *b, unsigned long ste
 	printf("frames used more: %ld (and poisoned: %ld), kernel objects more: %ld, slab %ld kB "
 	       "more\n",
 	       frames, poisoned / 4, objects, b->slab_kb - a->slab_kb);
+	if (access(DROP, W_OK)) {
+		printf("caches included, which only root can drop: not judged\n");
+		return true;
+	}
 	if (frames <= most && objects <= 4 * most)
 		return true;
 	printf("LEAK; /proc/slabinfo now:\n%s", slabs);
