@@ -116,7 +116,7 @@ include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
-	hello-musl-static faults many args bench vdso pipes procmem memlimits procfiles)
+	hello-musl-static faults many args bench vdso pipes procmem memlimits procfiles pkeys)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<

@@ -23,13 +23,26 @@ struct quire_range {
 	u64 start, end; /* physical bytes, page-aligned */
 };
 
+/*
+ * Protection keys, a rung that may be left out: what the core asks of an MMU that has 16
+ * of them, in bits 59 to 62 of an entry.  Both are about the calling thread, may be called
+ * with any lock held, and don't sleep.
+ */
+struct quire_pkey_ops {
+	/* Do the thread's rights for the key let it read data (write it, too)? */
+	bool (*allows)(unsigned key, bool write);
+	/* The thread's rights for the key from now on: PKEY_DISABLE_ACCESS, _WRITE, 0. */
+	void (*set)(unsigned key, unsigned rights);
+};
+
 struct quire_config {
 	void *frame_base;               /* the host's view of physical address 0 */
 	u64 max_pfn;                    /* frames 0 .. max_pfn - 1 get a struct page */
 	const struct quire_range *free; /* what the allocator may give out, sorted */
 	unsigned nr_free;
-	unsigned cpus; /* how many there will be, <= QUIRE_MAX_CPUS */
-	bool nx;       /* the MMU knows the no-execute bit */
+	unsigned cpus;                      /* how many there will be, <= QUIRE_MAX_CPUS */
+	bool nx;                            /* the MMU knows the no-execute bit */
+	const struct quire_pkey_ops *pkeys; /* null: the MMU has no protection keys */
 	struct pfn
 	    kernel_root; /* a page-table root whose upper half every mm copies; NO_PFN: none */
 };
@@ -114,7 +127,11 @@ void quire_mm_usage(struct quire_mm *mm, struct quire_mm_usage *out); /* doesn't
 s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, struct quire_file *file,
 	       u64 offset, u64 may);
 s64 quire_munmap(struct quire_mm *mm, u64 addr, u64 len);
+/* mprotect(2) with pkey -1, else pkey_mprotect(2). */
 s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey);
+/* mm is the calling thread's own. */
+s64 quire_pkey_alloc(struct quire_mm *mm, u64 flags, u64 rights);
+s64 quire_pkey_free(struct quire_mm *mm, int pkey);
 s64 quire_mremap(struct quire_mm *mm, u64 addr, u64 old_len, u64 new_len, u64 flags, u64 new_addr);
 s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice);
 s64 quire_brk(struct quire_mm *mm, u64 brk); /* the new (or unchanged) break, as the system call */

@@ -53,6 +53,7 @@ enum quire_access {
 	QUIRE_PRESENT = 1 << 3, /* the walk found a present entry (a protection fault) */
 	QUIRE_RSVD = 1 << 4,    /* a reserved bit was set in some entry */
 	QUIRE_PKEY = 1 << 5,    /* refused by a protection key */
+	QUIRE_KEY0 = 1 << 6,    /* the thread hasn't all rights for key 0: ask for that one, too */
 };
 
 #define quire_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))

@@ -123,6 +123,11 @@
 #define MADV_SOFT_OFFLINE 101
 #endif
 
+#ifndef PKEY_DISABLE_ACCESS
+#define PKEY_DISABLE_ACCESS 1
+#define PKEY_DISABLE_WRITE 2
+#endif
+
 /* Flags of a VMA. */
 #define VM_READ 0x1UL
 #define VM_WRITE 0x2UL

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * What the CPU can do, and turning it on: NX, write protection of read-only pages
- * against the kernel, SMEP, SMAP, UMIP, PCID, FSGSBASE.
+ * against the kernel, SMEP, SMAP, UMIP, PCID, FSGSBASE, protection keys.
  */
 #include "../lib/string.h"
 #include "arch.h"
@@ -20,6 +20,7 @@
 #define CR4_OSXSAVE (1UL << 18)
 #define CR4_SMEP (1UL << 20)
 #define CR4_SMAP (1UL << 21)
+#define CR4_PKE (1UL << 22)
 
 struct cpu_features cpu_features;
 
@@ -44,12 +45,15 @@ static void detect(void)
 		f->invpcid = r[1] >> 10 & 1;
 		f->smap = r[1] >> 20 & 1;
 		f->umip = r[2] >> 2 & 1;
+		f->pku = r[2] >> 3 & 1;
 		f->rdpid = r[2] >> 22 & 1;
 	}
 	if (f->xsave && max >= 13) {
 		cpuid(13, 1, r);
 		f->xsaveopt = r[0] & 1;
 	}
+	/* Programs keep their rights for the keys in a signal frame's XSAVE area. */
+	f->pku = f->pku && f->xsave && fpu_has_pkru();
 	cpuid(0x80000001, 0, r);
 	f->nx = r[3] >> 20 & 1;
 	f->gbpages = r[3] >> 26 & 1;
@@ -98,6 +102,8 @@ void cpu_init(void)
 		cr4 |= CR4_SMEP;
 	if (f->smap)
 		cr4 |= CR4_SMAP;
+	if (f->pku)
+		cr4 |= CR4_PKE;
 	if (deterministic)
 		cr4 |= CR4_TSD;
 	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");

@@ -79,7 +79,7 @@ extern struct percpu *percpu_of[QUIRE_MAX_CPUS]; /* by index; null: no such CPU 
 
 /* What this machine's CPUs can do (the boot CPU's answers; all are taken to be alike). */
 struct cpu_features {
-	bool nx, gbpages, smep, smap, umip, pcid, invpcid, fsgsbase, erms;
+	bool nx, gbpages, smep, smap, umip, pcid, invpcid, fsgsbase, erms, pku;
 	bool xsave, xsaveopt, x2apic, tsc_deadline, rdtscp, rdpid, kvm;
 };
 extern struct cpu_features cpu_features;
@@ -125,6 +125,18 @@ static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
 	__asm__ volatile("cpuid"
 			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
 			 : "a"(leaf), "c"(sub));
+}
+/* What the running thread may do with memory of each protection key: two bits a key, no
+ * access and no write.  Only where the CPU has them (cpu_features.pku). */
+static inline u32 pkru_read(void)
+{
+	u32 lo, hi;
+	__asm__ volatile("rdpkru" : "=a"(lo), "=d"(hi) : "c"(0));
+	return lo;
+}
+static inline void pkru_write(u32 v)
+{
+	__asm__ volatile("wrpkru" : : "a"(v), "c"(0), "d"(0) : "memory");
 }
 static inline void cpu_relax(void)
 {
@@ -189,14 +201,25 @@ void time_freeze(void);
 void time_thaw(u64 charge_ns);
 extern bool deterministic;
 
-/* fpu.c.  The task's extended state, XSAVE format of the CPU's size. */
+/*
+ * fpu.c.  The task's extended state: an XSAVE area of fpu_size() bytes, and apart from it
+ * PKRU, since that also says what the kernel may touch for the program.  In what programs
+ * see, PKRU is a part of the area, at fpu_pkru_offset() of fpu_user_size() bytes.
+ */
 size_t fpu_size(void);
+size_t fpu_user_size(void);
+size_t fpu_pkru_offset(void);                     /* 0: there is none */
+u64 fpu_features(void);                           /* XCR0; 0: no XSAVE, just FXSAVE */
+bool fpu_has_pkru(void);                          /* could it be switched on? */
 int fpu_init_task(struct task *t);                /* 0 or -ENOMEM: a clean state */
 int fpu_copy(struct task *dst, struct task *src); /* fork: src is current */
-void fpu_reset(void);                             /* exec */
+void fpu_reset(void);                             /* exec, a signal's handler */
 void fpu_free(struct task *t);
-void fpu_save_to(void *xsave_area); /* current's state; kernel buffer, 64-aligned, fpu_size() */
-int fpu_restore_from(const void *xsave_area, size_t size); /* checked; -EINVAL */
+/* current's state; a zeroed kernel buffer, 64-aligned, of fpu_size() */
+void fpu_save_to(void *xsave_area);
+/* The area's header and MXCSR are checked: -EINVAL.  PKRU apart, where there is one. */
+int fpu_restore_from(const void *xsave_area, u32 pkru);
+extern const struct quire_pkey_ops pkru_ops;
 
 /* entry.S / switch.S */
 void ret_from_fork(void); /* where a new task starts: calls sched's finish, then returns to user */

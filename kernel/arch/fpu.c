@@ -4,10 +4,15 @@
  * it comes back, unless the registers still hold its state.  The kernel itself
  * uses none of it.  (Intel SDM volume 1, chapter 13.)
  *
+ * But for PKRU, the rights for protection keys, which the kernel's accesses to user
+ * memory obey: it is switched by itself, and no XSAVE or XRSTOR here touches it, so the
+ * register has the running program's value at all times.
+ *
  * A task's area is fpu_size() bytes, then the number of the CPU that restored it
  * last.  Only the task itself, or the scheduler that switches it, touches it.
  */
 #include <quire/assert.h>
+#include <quire/mm.h>
 #include <quire/page.h>
 
 #include "../lib/string.h"
@@ -15,12 +20,14 @@
 #include "arch.h"
 
 #define XCR0_WANTED 0xe7UL /* x87, SSE, AVX, AVX-512 (three parts) */
+#define XCR0_PKRU (1UL << 9)
+#define PKRU_DEFAULT 0x55555554u /* key 0 only */
 #define LEGACY_SIZE 512
 #define HEADER_END 576
 #define MXCSR_DEFAULT 0x1f80
 
-static size_t area_size = LEGACY_SIZE;
-static u64 xcr0;
+static size_t area_size = LEGACY_SIZE, user_size = LEGACY_SIZE, pkru_offset;
+static u64 xcr0, parts; /* enabled; those of a task's area */
 static u32 mxcsr_mask = 0xffbf;
 static struct quire_kmem *cache;
 
@@ -31,10 +38,12 @@ static u32 *last_cpu(struct task *t)
 
 static void save(void *area)
 {
+	u32 lo = (u32)parts, hi = (u32)(parts >> 32);
+
 	if (cpu_features.xsaveopt)
-		__asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"(-1), "d"(-1) : "memory");
+		__asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"(lo), "d"(hi) : "memory");
 	else if (cpu_features.xsave)
-		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(-1), "d"(-1) : "memory");
+		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(lo), "d"(hi) : "memory");
 	else
 		__asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
@@ -42,7 +51,10 @@ static void save(void *area)
 static void restore(const void *area)
 {
 	if (cpu_features.xsave)
-		__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(-1), "d"(-1) : "memory");
+		__asm__ volatile("xrstor64 (%0)"
+				 :
+				 : "r"(area), "a"((u32)parts), "d"((u32)(parts >> 32))
+				 : "memory");
 	else
 		__asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
@@ -77,12 +89,20 @@ void fpu_init(void)
 
 	if (cpu_features.xsave) {
 		cpuid(13, 0, r);
-		xcr0 = ((u64)r[3] << 32 | r[0]) & XCR0_WANTED;
+		xcr0 = parts = ((u64)r[3] << 32 | r[0]) & XCR0_WANTED;
 	}
 	fpu_init_cpu();
 	if (cpu_features.xsave) {
 		cpuid(13, 0, r); /* ebx: the size for what is enabled now */
-		area_size = quire_max(r[1], (u32)HEADER_END);
+		area_size = user_size = quire_max(r[1], (u32)HEADER_END);
+	}
+	if (cpu_features.pku) {
+		xcr0 |= XCR0_PKRU;
+		fpu_init_cpu();
+		cpuid(13, 9, r);
+		pkru_offset = r[1];
+		cpuid(13, 0, r);
+		user_size = r[1];
 	}
 	__asm__ volatile("fxsave64 (%0)" : : "r"(probe) : "memory");
 	u32 mask;
@@ -96,6 +116,52 @@ size_t fpu_size(void)
 	return area_size;
 }
 
+size_t fpu_user_size(void)
+{
+	return user_size;
+}
+
+size_t fpu_pkru_offset(void)
+{
+	return pkru_offset;
+}
+
+u64 fpu_features(void)
+{
+	return xcr0;
+}
+
+bool fpu_has_pkru(void)
+{
+	u32 r[4];
+
+	cpuid(13, 0, r);
+	return r[0] & XCR0_PKRU;
+}
+
+/* ---- PKRU ----------------------------------------------------------------------------- */
+
+static bool key_allows(unsigned key, bool write)
+{
+	return !(pkru_read() >> 2 * key & (write ? 3 : 1));
+}
+
+static void key_set(unsigned key, unsigned rights)
+{
+	pkru_write((pkru_read() & ~(3u << 2 * key)) | rights << 2 * key);
+}
+
+const struct quire_pkey_ops pkru_ops = {.allows = key_allows, .set = key_set};
+
+/* Writing the register may cost the CPU its translations. */
+static void pkru_change(u32 to)
+{
+	if (cpu_features.pku && pkru_read() != to)
+		pkru_write(to);
+}
+
+/* ---- a task's state --------------------------------------------------------------------- */
+
 int fpu_init_task(struct task *t)
 {
 	if (!t->xsave) {
@@ -108,6 +174,7 @@ int fpu_init_task(struct task *t)
 	}
 	make_clean(t->xsave);
 	*last_cpu(t) = ~0u;
+	t->pkru = PKRU_DEFAULT;
 	return 0;
 }
 
@@ -118,6 +185,8 @@ int fpu_copy(struct task *dst, struct task *src)
 	if (err || !src->xsave)
 		return err;
 	fpu_save_to(dst->xsave);
+	if (cpu_features.pku)
+		dst->pkru = pkru_read();
 	return 0;
 }
 
@@ -140,6 +209,7 @@ void fpu_reset(void)
 	quire_host_preempt_disable();
 	make_clean(t->xsave);
 	restore(t->xsave);
+	pkru_change(PKRU_DEFAULT);
 	*last_cpu(t) = this_cpu()->cpu;
 	this_arch()->fpu_owner = t;
 	quire_host_preempt_enable();
@@ -147,43 +217,39 @@ void fpu_reset(void)
 
 void fpu_save_to(void *area)
 {
-	memset(area, 0, area_size);
 	quire_host_preempt_disable();
 	if (cpu_features.xsave)
-		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(-1), "d"(-1) : "memory");
+		__asm__ volatile("xsave64 (%0)"
+				 :
+				 : "r"(area), "a"((u32)parts), "d"((u32)(parts >> 32))
+				 : "memory");
 	else
 		__asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 	quire_host_preempt_enable();
 }
 
 /* A header or MXCSR that the CPU would refuse is refused here, so that XRSTOR can't fault. */
-int fpu_restore_from(const void *area, size_t size)
+int fpu_restore_from(const void *area, u32 pkru)
 {
 	struct task *t = current();
 	u32 mxcsr;
 
-	if (size < LEGACY_SIZE)
-		return -EINVAL;
 	memcpy(&mxcsr, (const char *)area + 24, sizeof(mxcsr));
 	if (mxcsr & ~mxcsr_mask)
 		return -EINVAL;
-	if (cpu_features.xsave && size >= HEADER_END) {
+	if (cpu_features.xsave) {
 		u64 header[8];
 		memcpy(header, (const char *)area + LEGACY_SIZE, sizeof(header));
-		if (header[0] & ~xcr0 || header[1])
+		if (header[0] & ~parts || header[1])
 			return -EINVAL;
 		for (int i = 2; i < 8; i++)
 			if (header[i])
 				return -EINVAL;
-		if (header[0] & ~3UL && size < area_size)
-			return -EINVAL;
 	}
 	quire_host_preempt_disable();
-	memset(t->xsave, 0, area_size);
-	memcpy(t->xsave, area, quire_min(size, area_size));
-	if (cpu_features.xsave && size < HEADER_END)
-		*(u64 *)((char *)t->xsave + LEGACY_SIZE) = 3; /* x87 and SSE are in it */
+	memcpy(t->xsave, area, area_size);
 	restore(t->xsave);
+	pkru_change(pkru);
 	*last_cpu(t) = this_cpu()->cpu;
 	this_arch()->fpu_owner = t;
 	quire_host_preempt_enable();
@@ -200,6 +266,12 @@ void fpu_switch(struct task *from, struct task *to)
 		save(from->xsave);
 		a->fpu_owner = from;
 		*last_cpu(from) = cpu;
+	}
+	if (cpu_features.pku) {
+		u32 now = pkru_read();
+		from->pkru = now;
+		if (to->xsave && to->pkru != now)
+			pkru_write(to->pkru);
 	}
 	if (to->xsave && !(a->fpu_owner == to && *last_cpu(to) == cpu)) {
 		restore(to->xsave);

@@ -219,6 +219,7 @@ void boot_core_init(void)
 	    .free = ranges,
 	    .cpus = machine.nr_cpus,
 	    .nx = cpu_features.nx,
+	    .pkeys = cpu_features.pku ? &pkru_ops : NULL,
 	    .kernel_root = boot_kernel_root,
 	};
 	/* The core allocates its arrays with boot_alloc() while it starts, which takes from

@@ -168,6 +168,8 @@ static void smaps_one(struct seq *s, struct quire_mm *mm, const struct quire_vma
 	line_kb(s, "MMUPageSize:", QUIRE_PAGE_SIZE);
 	show_numbers(s, &m, false);
 	seq_puts(s, "THPeligible:    0\n");
+	if (cpu_features.pku)
+		seq_printf(s, "ProtectionKey:  %8u\n", (u32)(v->flags >> VM_PKEY_SHIFT & 15));
 	show_flags(s, v->flags);
 }
 

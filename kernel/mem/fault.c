@@ -38,17 +38,23 @@
 
 #define TRAP_PF 14
 
-static unsigned access_of(u64 err)
+/* The error code in the core's words, by its lowest six bits. */
+#define A1(e)                                                             \
+	(((e)&ERR_W   ? QUIRE_WRITE                                       \
+	  : (e)&ERR_I ? QUIRE_EXEC                                        \
+		      : QUIRE_READ) |                                     \
+	 ((e)&ERR_U ? QUIRE_USER : 0) | ((e)&ERR_P ? QUIRE_PRESENT : 0) | \
+	 ((e)&ERR_RSVD ? QUIRE_RSVD : 0) | ((e)&ERR_PK ? QUIRE_PKEY : 0))
+#define A4(e) A1(e), A1((e) + 1), A1((e) + 2), A1((e) + 3)
+#define A16(e) A4(e), A4((e) + 4), A4((e) + 8), A4((e) + 12)
+static const u8 access_table[64] = {A16(0), A16(16), A16(32), A16(48)};
+
+static inline unsigned access_of(u64 err)
 {
-	unsigned a = err & ERR_W ? QUIRE_WRITE : err & ERR_I ? QUIRE_EXEC : QUIRE_READ;
-	if (err & ERR_U)
-		a |= QUIRE_USER;
-	if (err & ERR_P)
-		a |= QUIRE_PRESENT;
-	if (err & ERR_RSVD)
-		a |= QUIRE_RSVD;
-	if (err & ERR_PK)
-		a |= QUIRE_PKEY;
+	unsigned a = access_table[err & 63];
+
+	if (cpu_features.pku && quire_unlikely(pkru_read() & 3))
+		a |= QUIRE_KEY0;
 	return a;
 }
 

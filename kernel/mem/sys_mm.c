@@ -2,7 +2,7 @@
 /*
  * The system calls on the caller's own address space, but mmap(2).  Nearly all of
  * each is in the core; here are the arguments that the core doesn't see: user
- * buffers, capabilities, protection keys.  Locking: none.
+ * buffers, capabilities.  Locking: none.
  */
 #include <quire/mm.h>
 #include <quire/page.h>
@@ -112,23 +112,17 @@ SYSCALL5(remap_file_pages, u64, addr, u64, size, u64, prot, u64, pgoff, u64, fla
 	return quire_remap_file_pages(my_mm(), addr, size, prot, pgoff, flags);
 }
 
-/* Protection keys: as on a CPU without them, whatever the CPU has; key -1 is mprotect(2). */
 SYSCALL4(pkey_mprotect, u64, addr, u64, len, u64, prot, int, pkey)
 {
-	if (pkey != -1)
-		return -EINVAL;
-	return quire_mprotect(my_mm(), addr, len, prot, -1);
+	return quire_mprotect(my_mm(), addr, len, prot, pkey);
 }
 
 SYSCALL2(pkey_alloc, u64, flags, u64, rights)
 {
-	if (flags || (rights & ~3UL))
-		return -EINVAL;
-	return -EINVAL; /* what Linux says on a CPU without them */
+	return quire_pkey_alloc(my_mm(), flags, rights);
 }
 
 SYSCALL1(pkey_free, int, pkey)
 {
-	(void)pkey;
-	return -EINVAL;
+	return quire_pkey_free(my_mm(), pkey);
 }

@@ -122,20 +122,22 @@ static void explain_fault(struct task *t, struct regs *r, int sig, const struct 
 {
 	struct process *p = t->process;
 	const struct quire_fault_record *f = &p->last_fault;
-	char line[256];
+	char line[256], key[16] = "";
 	int n;
 	if (info->si_code <= 0 ||
 	    !(sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP))
 		return;
+	if (f->cause == CAUSE_PKEY)
+		snprintf(key, sizeof(key), " (key %u)", (u32)(f->vma_flags >> VM_PKEY_SHIFT & 15));
 	n = snprintf(line, sizeof(line), "%s[%u]: %s: ", t->comm, p->tgid, signal_names[sig]);
 	if ((sig == SIGSEGV || sig == SIGBUS) && info->si_code != SI_KERNEL &&
 	    f->cause < QUIRE_CAUSE_COUNT && f->address == info->fault.addr)
-		n +=
-		    snprintf(line + n, sizeof(line) - (size_t)n, "%s address 0x%lx at ip 0x%lx: %s",
-			     f->access & QUIRE_EXEC    ? "execution of"
-			     : f->access & QUIRE_WRITE ? "write to"
-						       : "read of",
-			     f->address, f->ip, quire_cause_text[f->cause]);
+		n += snprintf(line + n, sizeof(line) - (size_t)n,
+			      "%s address 0x%lx at ip 0x%lx: %s%s",
+			      f->access & QUIRE_EXEC    ? "execution of"
+			      : f->access & QUIRE_WRITE ? "write to"
+							: "read of",
+			      f->address, f->ip, quire_cause_text[f->cause], key);
 	else if (sig == SIGSEGV && info->si_code == SI_KERNEL)
 		n += snprintf(line + n, sizeof(line) - (size_t)n,
 			      "general protection fault at ip 0x%lx", r->rip);

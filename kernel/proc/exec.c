@@ -537,10 +537,11 @@ static int become_new_program(struct task *t, struct program *g, struct argbuf *
 	t->process->did_exec = true;
 	t->process->exit_signal = SIGCHLD;
 	t->pdeath_signal = 0;
+	/* Loading may set up memory that can only be run, whose key the new program has. */
+	fpu_reset();
 	err = load(t, g, args, name, randomize, top, r);
 	if (err)
 		return err;
-	fpu_reset();
 	set_user_bases(t);
 	return 0;
 }

@@ -209,7 +209,7 @@ struct siginfo { /* Linux's siginfo_t, 128 bytes */
 		struct {
 			u64 addr;
 			s16 addr_lsb;
-			u16 pad3;
+			u16 pad3[3];
 			u32 pkey;
 		} fault;
 		struct {
@@ -219,6 +219,7 @@ struct siginfo { /* Linux's siginfo_t, 128 bytes */
 	};
 };
 _Static_assert(sizeof(struct siginfo) == 128, "siginfo_t");
+_Static_assert(offsetof(struct siginfo, fault.pkey) == 32, "si_pkey");
 /* info null: from the kernel (SI_KERNEL).  0 or -EAGAIN (a real-time signal's queue is
  * full).  Any context; no lock of rank RANK_HOST_MID + 10 or above is held.  What is
  * sent from an interrupt arrives without its info, and the caller keeps t or p alive. */

@@ -45,6 +45,7 @@ struct sigframe {
 #define FP_MAGIC2 0x46505845u
 #define XSTATE_BV_OFFSET 512u
 #define XSAVE_HEADER 64u
+#define XSTATE_PKRU (1UL << 9)
 #define FLAGS_FROM_USER \
 	(RFLAGS_AC | RFLAGS_DF | RFLAGS_TF | 0x800 | 0x80 | 0x40 | 0x10 | 0x4 | 0x1 | 0x10000)
 #define RED_ZONE 128u
@@ -56,25 +57,15 @@ struct fx_sw { /* at FX_SW_OFFSET */
 };
 
 static struct quire_kmem *xsave_cache;
-static bool have_xsave;
-static u64 xfeatures;
 
 void sigframe_init(void)
 {
-	u32 r[4];
-	cpuid(1, 0, r);
-	have_xsave = r[2] >> 27 & 1; /* OSXSAVE: the kernel turned it on */
-	if (have_xsave) {
-		u32 lo, hi;
-		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-		xfeatures = (u64)hi << 32 | lo;
-	}
 	xsave_cache = quire_kmem_create("sigxsave", quire_round_up(fpu_size(), 64UL), 64);
 }
 
 static size_t fp_frame_size(void)
 {
-	return fpu_size() + (have_xsave ? sizeof(u32) : 0);
+	return fpu_user_size() + (fpu_features() ? sizeof(u32) : 0);
 }
 
 size_t sigframe_size(void)
@@ -90,6 +81,7 @@ static bool on_altstack(const struct task *t, u64 sp)
 	       sp - t->altstack_sp <= t->altstack_size;
 }
 
+/* The parts between the task's area and PKRU aren't there, and nothing is written there. */
 static int put_xsave(u64 at)
 {
 	char *x = quire_kmem_alloc(xsave_cache, GFP_KERNEL);
@@ -98,14 +90,18 @@ static int put_xsave(u64 at)
 	memset(x, 0, fpu_size());
 	fpu_save_to(x);
 	int err = 0;
-	if (have_xsave) {
+	if (fpu_features()) {
 		struct fx_sw *sw = (struct fx_sw *)(x + FX_SW_OFFSET);
 		memset(sw, 0, sizeof(*sw));
 		sw->magic1 = FP_MAGIC1;
 		sw->extended_size = (u32)fp_frame_size();
-		sw->xfeatures = xfeatures;
-		sw->xstate_size = (u32)fpu_size();
-		err = put_user_u32(at + fpu_size(), FP_MAGIC2);
+		sw->xfeatures = fpu_features();
+		sw->xstate_size = (u32)fpu_user_size();
+		err = put_user_u32(at + fpu_user_size(), FP_MAGIC2);
+	}
+	if (!err && fpu_pkru_offset()) {
+		*(u64 *)(x + XSTATE_BV_OFFSET) |= XSTATE_PKRU;
+		err = put_user_u64(at + fpu_pkru_offset(), pkru_read());
 	}
 	if (!err)
 		err = copy_to_user(at, x, fpu_size());
@@ -164,7 +160,7 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 
 	memset(&f, 0, sizeof(f));
 	f.pretcode = act->restorer;
-	f.uc.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (have_xsave ? UC_FP_XSTATE : 0);
+	f.uc.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (fpu_features() ? UC_FP_XSTATE : 0);
 	f.uc.stack.sp = t->altstack_sp;
 	f.uc.stack.size = t->altstack_size;
 	f.uc.stack.flags = t->altstack_flags & SS_AUTODISARM;
@@ -205,12 +201,38 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 static size_t xsave_there(const struct fx_sw *sw, u64 addr)
 {
 	u32 magic2;
-	if (!have_xsave || sw->magic1 != FP_MAGIC1 || sw->xstate_size < FX_SIZE + XSAVE_HEADER ||
-	    sw->xstate_size > fpu_size() || sw->xstate_size > sw->extended_size)
+	if (!fpu_features() || sw->magic1 != FP_MAGIC1 ||
+	    sw->xstate_size < FX_SIZE + XSAVE_HEADER || sw->xstate_size > fpu_user_size() ||
+	    sw->xstate_size > sw->extended_size)
 		return 0;
 	if (get_user_u32(&magic2, addr + sw->xstate_size) || magic2 != FP_MAGIC2)
 		return 0;
-	return sw->xstate_size;
+	return quire_min(sw->xstate_size, fpu_size());
+}
+
+/* The area at addr into x, as far as it has parts of a task's area; its PKRU. */
+static int read_xsave(char *x, u64 addr, u64 *pkru)
+{
+	struct fx_sw sw;
+	u64 bv = 3; /* x87 and SSE */
+	int err = copy_from_user(x, addr, FX_SIZE);
+	if (err)
+		return err;
+	*pkru = 0; /* what XRSTOR makes of it when it isn't there */
+	memcpy(&sw, x + FX_SW_OFFSET, sizeof(sw));
+	size_t n = xsave_there(&sw, addr);
+	if (n > FX_SIZE) {
+		err = copy_from_user(x + FX_SIZE, addr + FX_SIZE, n - FX_SIZE);
+		memcpy(&bv, x + XSTATE_BV_OFFSET, sizeof(bv));
+		bv &= sw.xfeatures & fpu_features();
+	}
+	if (!err && (bv & XSTATE_PKRU))
+		err = get_user_u64(pkru, addr + fpu_pkru_offset());
+	bv &= ~XSTATE_PKRU;
+	if (fpu_features())
+		memcpy(x + XSTATE_BV_OFFSET, &bv, sizeof(bv));
+	memset(x + FX_SW_OFFSET, 0, sizeof(sw));
+	return err;
 }
 
 static int get_xsave(u64 addr)
@@ -223,23 +245,12 @@ static int get_xsave(u64 addr)
 	if (!x)
 		return -EFAULT;
 	memset(x, 0, fpu_size());
-	int err = copy_from_user(x, addr, FX_SIZE);
-	if (!err) {
-		struct fx_sw sw;
-		memcpy(&sw, x + FX_SW_OFFSET, sizeof(sw));
-		size_t n = xsave_there(&sw, addr);
-		u64 bv = 3; /* x87 and SSE */
-		if (n > FX_SIZE) {
-			err = copy_from_user(x + FX_SIZE, addr + FX_SIZE, n - FX_SIZE);
-			memcpy(&bv, x + XSTATE_BV_OFFSET, sizeof(bv));
-			bv &= sw.xfeatures & xfeatures;
-		}
-		if (have_xsave)
-			memcpy(x + XSTATE_BV_OFFSET, &bv, sizeof(bv));
-		memset(x + FX_SW_OFFSET, 0, sizeof(sw));
-	}
+	u64 pkru;
+	int err = read_xsave(x, addr, &pkru);
 	if (!err)
-		err = fpu_restore_from(x, fpu_size());
+		err = fpu_restore_from(x, (u32)pkru);
+	if (err)
+		fpu_reset();
 	quire_kmem_free(xsave_cache, x);
 	return err;
 }
@@ -299,6 +310,12 @@ SYSCALL0(rt_sigreturn)
 	set_blocked(uc.sigmask);
 	take_context(regs, &uc.mc);
 	if (get_xsave(uc.mc.fpstate))
+		goto bad;
+	/* With the rights that have just come back, as Linux reads it. */
+	if (fpu_pkru_offset() &&
+	    copy_from_user(&uc.stack,
+			   at + offsetof(struct sigframe, uc) + offsetof(struct ucontext_k, stack),
+			   sizeof(uc.stack)))
 		goto bad;
 	altstack_set(t, &uc.stack, regs->rsp);
 	return (long)regs->rax;

@@ -71,6 +71,7 @@ struct task {
 	u64 start_time; /* ns */
 	struct quire_lockset locks;
 	void *xsave;          /* fpu.c */
+	u32 pkru;             /* the same, while off the CPU */
 	u64 fs_base, gs_base; /* saved while off the CPU */
 	bool kernel_thread;
 	bool idle;

@@ -335,9 +335,9 @@ Y(325, mlock2)
 Y(326, copy_file_range)
 Y(327, preadv2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
 Y(328, pwritev2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
-Y(329, pkey_mprotect) /* key -1 only */
-Y(330, pkey_alloc) /* no keys: as on a CPU without them */
-Y(331, pkey_free) /* no key is ever allocated */
+Y(329, pkey_mprotect)
+Y(330, pkey_alloc)
+Y(331, pkey_free)
 Y(332, statx)
 N(333, io_pgetevents, ENOSYS)
 Y(334, rseq)

@@ -22,7 +22,7 @@
 static struct {
 	u64 max_pfn;
 	unsigned cpus;
-	bool nx, deterministic;
+	bool nx, pkeys, deterministic;
 	struct pfn kernel_root;
 	u64 clock;     /* deterministic time; atomic */
 	u64 random;    /* state of the generator; atomic */
@@ -287,6 +287,11 @@ bool posix_nx(void)
 	return machine.nx;
 }
 
+bool posix_pkeys(void)
+{
+	return machine.pkeys;
+}
+
 /* The lowest megabyte is not the allocator's, as on a PC; the kernel's root is in it. */
 void posix_boot(const struct posix_config *c)
 {
@@ -301,6 +306,7 @@ void posix_boot(const struct posix_config *c)
 	machine.max_pfn = ram >> QUIRE_PAGE_SHIFT;
 	machine.cpus = c && c->cpus ? c->cpus : 4;
 	machine.nx = !(c && c->no_nx);
+	machine.pkeys = c && c->pkeys;
 	machine.deterministic = c && c->deterministic;
 	machine.random = c ? c->seed : 0;
 	machine.kernel_root = q.kernel_root;
@@ -308,6 +314,7 @@ void posix_boot(const struct posix_config *c)
 	q.max_pfn = machine.max_pfn;
 	q.cpus = machine.cpus;
 	q.nx = machine.nx;
+	q.pkeys = machine.pkeys ? &port_pkey_ops : NULL;
 	self.inside = true;
 	cpu_taken[0] = true;
 	port_tlb_enter(0);

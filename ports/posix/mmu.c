@@ -28,6 +28,8 @@
 #define HW_D (1UL << 6)
 #define HW_PS (1UL << 7)
 #define HW_NX (1UL << 63)
+#define HW_PKEY_SHIFT 59
+#define HW_PKEY (15UL << HW_PKEY_SHIFT)
 #define HW_FRAME 0x000ffffffffff000UL
 
 #define TLB_SIZE 128
@@ -37,7 +39,7 @@ struct translation {
 	bool valid;
 	const struct quire_mm *mm;
 	u64 page; /* address >> 12 */
-	u64 bits; /* W, U, NX combined over the levels; D of the leaf */
+	u64 bits; /* W, U, NX combined over the levels; D and key of the leaf */
 	u64 frame;
 };
 
@@ -57,11 +59,36 @@ static struct cpu_mmu {
 } mmu[QUIRE_MAX_CPUS] = {[0 ... QUIRE_MAX_CPUS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
 static __thread struct posix_faults faults;
+static __thread u32 pkru = 0x55555554;
 
 struct posix_faults *posix_faults(void)
 {
 	return &faults;
 }
+
+/* ---- protection keys --------------------------------------------------------------------- */
+
+u32 posix_pkru(void)
+{
+	return pkru;
+}
+
+void posix_set_pkru(u32 v)
+{
+	pkru = v;
+}
+
+static bool key_allows(unsigned key, bool write)
+{
+	return !(pkru >> 2 * key & (write ? 3 : 1));
+}
+
+static void key_set(unsigned key, unsigned rights)
+{
+	pkru = (pkru & ~(3u << 2 * key)) | rights << 2 * key;
+}
+
+const struct quire_pkey_ops port_pkey_ops = {.allows = key_allows, .set = key_set};
 
 void port_copy(void *dst, const void *src, size_t n)
 {
@@ -171,6 +198,9 @@ static unsigned refused(u64 bits, unsigned access)
 		   ((access & QUIRE_WRITE) && !(bits & HW_W)) ||
 		   ((access & QUIRE_EXEC) && posix_nx() && (bits & HW_NX));
 
+	if (posix_pkeys() && !(access & QUIRE_EXEC) && (bits & HW_U) &&
+	    !key_allows(bits >> HW_PKEY_SHIFT & 15, access & QUIRE_WRITE))
+		return access | QUIRE_PRESENT | QUIRE_PKEY;
 	return bad ? access | QUIRE_PRESENT : 0;
 }
 
@@ -217,6 +247,7 @@ static int walk(struct cpu_mmu *c, const struct quire_mm *mm, u64 addr, unsigned
 		struct translation *t)
 {
 	u64 table, upper, bits, e, marked;
+	unsigned why;
 	u64 *at;
 	int error = walk_upper(c, mm, addr, access, &table, &upper);
 
@@ -229,9 +260,10 @@ static int walk(struct cpu_mmu *c, const struct quire_mm *mm, u64 addr, unsigned
 			return (int)access | 1 << 16;
 		if (reserved_bits(e, 1))
 			return (int)(access | QUIRE_PRESENT | QUIRE_RSVD) | 1 << 16;
-		bits = combine(upper, e);
-		if (refused(bits, access))
-			return (int)(access | QUIRE_PRESENT) | 1 << 16;
+		bits = combine(upper, e) | (e & HW_PKEY);
+		why = refused(bits, access);
+		if (why)
+			return (int)why | 1 << 16;
 		marked = e | HW_A | (access & QUIRE_WRITE ? HW_D : 0);
 	} while (!__atomic_compare_exchange_n(at, &e, marked, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE));
@@ -287,6 +319,8 @@ static enum quire_outcome fault(struct quire_mm *mm, u64 addr, unsigned error)
 {
 	enum quire_outcome o;
 
+	if (posix_pkeys() && (pkru & 3))
+		error |= QUIRE_KEY0;
 	memset(&faults.last, 0xee, sizeof(faults.last));
 	o = quire_fault(mm, addr, error, 0x400000, &faults.last);
 	faults.taken++;

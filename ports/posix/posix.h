@@ -28,6 +28,7 @@ struct posix_config {
 	unsigned cpus;      /* threads that may be in the core at once; 0: 4 */
 	u64 seed;           /* of quire_host_random() */
 	bool no_nx;         /* an MMU without the no-execute bit */
+	bool pkeys;         /* an MMU with protection keys */
 	bool deterministic; /* time counts its own calls */
 };
 /* Make the machine and start the core.  The caller is CPU 0 from now on.  c may be null. */
@@ -54,6 +55,7 @@ struct pfn posix_kernel_root(void);
 /* Frames of the machine; frames a broken entry may name end here. */
 u64 posix_max_pfn(void);
 bool posix_nx(void);
+bool posix_pkeys(void);
 /* Lines below this level are written to standard error (default: QUIRE_LOG_WARN). */
 void posix_set_log(enum quire_log_level level);
 
@@ -79,6 +81,11 @@ struct posix_faults {
 	struct quire_fault_record last;
 };
 struct posix_faults *posix_faults(void);
+
+/* This thread's rights for the protection keys, as the PKRU register has them: two bits for
+ * each key, no access and no write.  0x55555554 when a thread begins. */
+u32 posix_pkru(void);
+void posix_set_pkru(u32 pkru);
 
 /* Drop a reference to mm, and this machine's translations of it. */
 void posix_mm_put(struct quire_mm *mm);

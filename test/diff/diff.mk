@@ -14,6 +14,8 @@ $(BUILD)/diff/diff-linux: $(DIFF_SRCS:%.c=$(BUILD)/diff/%.o) $(BUILD)/diff/test/
 	$(Q)$(CC) -static -no-pie -o $@ $^
 
 DIFF := test/diff/drive
+# Protection keys in the guest's CPU where this machine has them: execute-only memory.
+KEYS_AS_HERE = $(shell grep -qw ospke /proc/cpuinfo || echo --cpu max,-pku)
 .PHONY: diff-progs diff diff-long diff-guest
 diff-progs: $(BUILD)/diff/diff-posix $(BUILD)/diff/diff-linux
 
@@ -26,4 +28,4 @@ diff-long: diff-progs ## the same for SECONDS=, from a random seed (SEED= to cho
 	$(DIFF) --seconds $(SECONDS) --stop 20 --seed $(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 
 diff-guest: diff-progs all ## the same random programs on Linux and inside Quire: RUNS=, SEED=
-	$(DIFF) --other './quire run -- $(BUILD)/diff/diff-linux' --runs $(or $(RUNS),200) --seed $(or $(SEED),1)
+	$(DIFF) --other './quire run $(KEYS_AS_HERE) -- $(BUILD)/diff/diff-linux' --runs $(or $(RUNS),200) --seed $(or $(SEED),1)

@@ -274,6 +274,25 @@ static void mprotect_errors(void **state)
 	posix_file_put(f);
 }
 
+/* As Linux without keys in the CPU: the first program to ask takes key 0 away, in vain. */
+static void no_protection_keys(void **state)
+{
+	struct quire_mm *mm = unit_mm(), *child;
+	u64 a = unit_anon(mm, 0, 1, RW);
+
+	(void)state;
+	assert_int_equal(quire_mprotect(mm, a, PAGE, RW, 0), -EINVAL);
+	assert_int_equal(quire_pkey_free(mm, 0), -EINVAL);
+	assert_int_equal(quire_pkey_alloc(mm, 0, 0), -EINVAL);
+	assert_int_equal(quire_pkey_alloc(mm, 0, 0), -ENOSPC);
+	assert_int_equal(quire_mprotect(mm, a, PAGE, PROT_EXEC, -1), 0);
+	assert_int_equal(user_touch(mm, a, false), 0);
+	assert_int_equal(quire_mm_fork(mm, NULL, &child), 0);
+	assert_int_equal(quire_pkey_alloc(child, 0, 0), -ENOSPC);
+	posix_mm_put(child);
+	posix_mm_put(mm);
+}
+
 static void mprotect_keeps_cow(void **state)
 {
 	struct quire_mm *mm = unit_mm(), *child;
@@ -537,15 +556,26 @@ static void one_mapping_among_many(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    UNIT_TEST(mmap_errors),        UNIT_TEST(mmap_places),
-    UNIT_TEST(mmap_replaces),      UNIT_TEST(mmap_merges),
-    UNIT_TEST(mmap_populates),     UNIT_TEST(mmap_limits),
-    UNIT_TEST(map_count_limit),    UNIT_TEST(min_addr),
-    UNIT_TEST(munmap_parts),       UNIT_TEST(unmapped_pages_are_free_again),
-    UNIT_TEST(mprotect_layouts),   UNIT_TEST(mprotect_errors),
-    UNIT_TEST(mprotect_keeps_cow), UNIT_TEST(brk_calls),
-    UNIT_TEST(mlock_calls),        UNIT_TEST(fork_copies),
-    UNIT_TEST(fork_advice),        UNIT_TEST(special_mappings),
-    UNIT_TEST(overcommit),         UNIT_TEST(one_mapping_among_many),
+    UNIT_TEST(mmap_errors),
+    UNIT_TEST(mmap_places),
+    UNIT_TEST(mmap_replaces),
+    UNIT_TEST(mmap_merges),
+    UNIT_TEST(mmap_populates),
+    UNIT_TEST(mmap_limits),
+    UNIT_TEST(map_count_limit),
+    UNIT_TEST(min_addr),
+    UNIT_TEST(munmap_parts),
+    UNIT_TEST(unmapped_pages_are_free_again),
+    UNIT_TEST(mprotect_layouts),
+    UNIT_TEST(mprotect_errors),
+    UNIT_TEST(mprotect_keeps_cow),
+    UNIT_TEST(brk_calls),
+    UNIT_TEST(mlock_calls),
+    UNIT_TEST(fork_copies),
+    UNIT_TEST(fork_advice),
+    UNIT_TEST(special_mappings),
+    UNIT_TEST(no_protection_keys),
+    UNIT_TEST(overcommit),
+    UNIT_TEST(one_mapping_among_many),
 };
 UNIT_MAIN(tests)

@@ -196,6 +196,20 @@ static enum quire_outcome find_slow(struct fault *f)
 
 /* ---- is it allowed, and which row is it ---------------------------------------------------- */
 
+/* Does the region's protection key forbid the access?  What the MMU said is final; and what
+ * isn't there yet isn't brought in to be refused then. */
+static bool key_refuses(const struct fault *f)
+{
+	if (f->access & QUIRE_RSVD) {
+		quire_dump_mm(f->mm);
+		quire_host_panic("a reserved bit is set in a page-table entry for %lx",
+				 (unsigned long)f->rec->address);
+	}
+	if (f->access & (QUIRE_EXEC | FAULT_FOREIGN)) /* running code needs no key */
+		return false;
+	return (f->access & QUIRE_PKEY) || pkey_refuses(f->vma, f->write);
+}
+
 /* Fill in the context; refuse what the region doesn't allow. */
 static enum quire_outcome check(struct fault *f)
 {
@@ -208,12 +222,9 @@ static enum quire_outcome check(struct fault *f)
 	rec->vma_end = v->end;
 	rec->vma_flags = v->flags;
 	rec->pgoff = f->pgoff;
-	if (quire_unlikely(f->access & QUIRE_RSVD)) {
-		quire_dump_mm(f->mm);
-		quire_host_panic("a reserved bit is set in a page-table entry for %lx",
-				 (unsigned long)rec->address);
-	}
-	if (quire_unlikely(f->access & QUIRE_PKEY))
+	if (quire_unlikely((f->access & (QUIRE_RSVD | QUIRE_PKEY | QUIRE_KEY0)) ||
+			   v->flags >> VM_PKEY_SHIFT) &&
+	    key_refuses(f))
 		return refuse(f, CAUSE_PKEY, QUIRE_SEGV_PKUERR);
 	if (f->write)
 		need = VM_WRITE;

@@ -27,6 +27,9 @@ struct fault {
 	struct quire_fault_record *rec;
 };
 
+/* In `access`: somebody else's memory, whose keys don't count. */
+#define FAULT_FOREIGN (1u << 15)
+
 #define FAULT_AGAIN ((enum quire_outcome)QUIRE_OUTCOMES)
 
 /* fault.c */

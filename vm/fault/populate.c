@@ -11,7 +11,8 @@
 
 #include "fault.h"
 
-/* Skip what the entry already allows.  The end of what needs nothing from addr on. */
+/* Skip what the entry already allows.  The end of what needs nothing from addr on; nothing
+ * is skipped that a key refuses. */
 static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
 {
 	struct pt_cursor c;
@@ -20,7 +21,7 @@ static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
 	quire_rcu_read_lock();
 	v = vma_find(&mm->index, addr);
 	if (v && vma_read_trylock(v)) {
-		if (v->start <= addr && addr < v->end) {
+		if (v->start <= addr && addr < v->end && !pkey_refuses(v, write)) {
 			end = quire_min(end, v->end);
 			pt_find(&c, mm, addr);
 			while (c.level == 1 && addr < end) {
@@ -60,29 +61,41 @@ static int outcome_error(enum quire_outcome o)
 	}
 }
 
+/* access: who asks. */
+static int populate_page(struct quire_mm *mm, u64 addr, bool write, unsigned access)
+{
+	struct quire_fault_record rec = {.address = addr};
+	struct fault f = {
+	    .mm = mm,
+	    .addr = addr,
+	    .access = access | (write ? QUIRE_WRITE : QUIRE_READ),
+	    .write = write,
+	    .rec = &rec,
+	};
+
+	if (quire_host_killed())
+		return -EINTR;
+	return outcome_error(fault_run(&f));
+}
+
+int populate_foreign(struct quire_mm *mm, u64 addr, bool write)
+{
+	return populate_page(mm, addr, write, FAULT_FOREIGN);
+}
+
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
 {
 	int r = 0;
 
 	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK) && start <= end);
 	while (!r && start < end) {
-		struct quire_fault_record rec = {.address = start};
-		struct fault f = {
-		    .mm = mm,
-		    .addr = start,
-		    .access = write ? QUIRE_WRITE : QUIRE_READ,
-		    .write = write,
-		    .rec = &rec,
-		};
 		u64 next = skip_present(mm, start, end, write);
 
 		if (next > start) {
 			start = next;
 			continue;
 		}
-		if (quire_host_killed())
-			return -EINTR;
-		r = outcome_error(fault_run(&f));
+		r = populate_page(mm, start, write, QUIRE_KEY0);
 		start += QUIRE_PAGE_SIZE;
 	}
 	return r;

@@ -168,7 +168,7 @@ static bool look_up(struct look *l)
 		read_unlock(&l->mm->mmap_lock);
 		if (r != FAULT_IN)
 			return r == FOUND;
-		if (populate_range(l->mm, l->addr, l->addr + QUIRE_PAGE_SIZE, l->write))
+		if (populate_foreign(l->mm, l->addr, l->write))
 			return false;
 	}
 	return false;
@@ -201,15 +201,19 @@ enum { KEY_PRIVATE, KEY_SHARED_MM, KEY_MAPPING };
 static int shared_key(struct quire_mm *mm, u64 addr, bool write, u64 key[3])
 {
 	struct vma *v = vma_find(&mm->index, addr);
-	u64 need = write ? VM_WRITE : VM_READ | VM_WRITE | VM_EXEC;
-
-	if (!v || v->start > addr || !(v->flags & need))
+	if (!v || v->start > addr)
+		return -EFAULT;
+	bool writable = (v->flags & VM_WRITE) && !pkey_refuses(v, true);
+	if (!writable && (write || !(v->flags & VM_READ) || pkey_refuses(v, false)))
 		return -EFAULT;
 	key[0] = (uintptr_t)mm;
 	key[1] = addr;
 	key[2] = KEY_SHARED_MM;
+	/* Nobody will ever change a private page that can't be written, and wake us. */
+	if (!v->mapping)
+		return writable ? 0 : -EFAULT;
 	/* A private copy would be made for a writer; what can't be written is the file's. */
-	if (!v->mapping || (!(v->flags & VM_MAYSHARE) && (v->flags & VM_WRITE)))
+	if (!(v->flags & VM_MAYSHARE) && writable)
 		return 0;
 	u64 pgoff = vma_pgoff_of(v, addr);
 	if (pgoff >= cache_size_pages(v->mapping))

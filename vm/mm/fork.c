@@ -187,6 +187,8 @@ int quire_mm_fork(struct quire_mm *parent, void *host, struct quire_mm **out)
 	mm->limits = parent->limits;
 	mm->layout = parent->layout;
 	mm->brk = parent->brk;
+	mm->pkeys = parent->pkeys;
+	mm->exec_pkey = parent->exec_pkey;
 	err = copy_all(mm, parent);
 	mm_update_peaks(mm);
 	write_unlock(&mm->mmap_lock);

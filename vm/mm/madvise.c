@@ -217,7 +217,7 @@ static int advise_populate(struct quire_mm *mm, u64 start, u64 end, bool write)
 		struct vma *v = vma_find(&mm->index, start);
 		if (!v || v->start > start)
 			err = -ENOMEM;
-		else if ((v->flags & VM_SPECIAL) || !(v->flags & need))
+		else if ((v->flags & VM_SPECIAL) || !(v->flags & need) || pkey_refuses(v, write))
 			err = -EINVAL;
 		else
 			to = quire_min(end, v->end);

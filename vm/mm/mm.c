@@ -47,6 +47,7 @@ int quire_mm_create(void *host, struct quire_mm **out)
 		       .fsize = ~0UL},
 	    .layout = {.mmap_base = QUIRE_USER_END - (1UL << 30), .task_size = QUIRE_USER_END},
 	};
+	pkey_init_mm(mm);
 	rwsem_init(&mm->mmap_lock, RANK_MMAP);
 	vma_index_init(&mm->index);
 	mm->root = pt_root_alloc(mm);

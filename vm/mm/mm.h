@@ -29,6 +29,8 @@ struct quire_mm {
 	u64 hiwater_rss, hiwater_vm; /* pages; updated lazily, racy on purpose */
 	u64 brk;                     /* guarded by mmap_lock */
 	u64 def_flags;               /* mlockall(MCL_FUTURE): VM_LOCKED[ | VM_LOCKONFAULT] */
+	u32 pkeys;                   /* protection keys in use, a bit each; guarded by mmap_lock */
+	int exec_pkey; /* the one of memory that may only be run; -1: none yet; the same lock */
 	struct quire_limits limits;
 	struct quire_layout layout;
 	void *host;
@@ -127,10 +129,26 @@ void zap_range(struct tlb_gather *g, struct vma *v, u64 start, u64 end, bool eve
 /* Truncation: zap every mapping of pages [first, last] of a file.  Takes i_mmap_lock. */
 void unmap_mapping_range(struct quire_mapping *m, u64 first, u64 last, bool even_cows);
 
-/* fault.c: fault in [start, end) as an access of this kind would, for MAP_POPULATE,
- * mlock, MADV_POPULATE_*.  mmap_lock not held.  0 or -errno (-EFAULT, -ENOMEM, -EHWPOISON, -EINTR).
- */
+/* pkey.c: no key is taken yet, in a new address space. */
+void pkey_init_mm(struct quire_mm *mm);
+/* The key for memory that may only be run, which the calling thread then can't read; 0: there
+ * is none.  mmap_lock held for writing. */
+unsigned pkey_exec_only(struct quire_mm *mm);
+/* Has the program allocated it?  mmap_lock held. */
+bool pkey_is_allocated(const struct quire_mm *mm, int pkey);
+static inline unsigned vma_pkey(const struct vma *v)
+{
+	return v->flags >> VM_PKEY_SHIFT & 15;
+}
+/* Do the calling thread's rights for v's key, which is of its own mm, refuse the access? */
+bool pkey_refuses(const struct vma *v, bool write);
+
+/* populate.c: fault in [start, end) as an access of this kind by the calling thread would, for
+ * MAP_POPULATE, mlock, MADV_POPULATE_*.  mmap_lock not held.  0 or -errno (-EFAULT, -ENOMEM,
+ * -EHWPOISON, -EINTR). */
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write);
+/* One page of an address space that need not be the caller's: its keys don't count. */
+int populate_foreign(struct quire_mm *mm, u64 addr, bool write);
 
 /* poison.c: retire the frames of anonymous pages; soft: give the pages others first.
  * 0, -EPERM, -EBUSY, or an error of populating. */

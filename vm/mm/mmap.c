@@ -252,6 +252,8 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	s->flags = prot_flags(prot) | mm->def_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC |
 		   (flags & MAP_GROWSDOWN ? VM_GROWSDOWN : 0) |
 		   (flags & MAP_LOCKED ? VM_LOCKED : 0) | (flags & MAP_SYNC ? VM_SYNC : 0);
+	if (prot == PROT_EXEC)
+		s->flags |= (u64)pkey_exec_only(mm) << VM_PKEY_SHIFT;
 	if ((flags & MAP_LOCKED) && !mm_can_lock(mm))
 		return -EPERM;
 	err = mm_lock_check(mm, s->flags, len);

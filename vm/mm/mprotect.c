@@ -148,13 +148,30 @@ static int first_address(const struct vma *v, u64 *start, u64 end, u64 grows)
 	return grows ? -EINVAL : 0; /* no VMA of ours grows upwards */
 }
 
+/* The key of what is v and gets these permissions.  What could only be run and now can be
+ * read, too, doesn't keep the key that forbids just that. */
+static u64 key_for(const struct vma *v, u64 prot, int pkey)
+{
+	if (pkey >= 0)
+		return (u64)pkey;
+	if (prot == PROT_EXEC) {
+		unsigned key = pkey_exec_only(v->mm);
+
+		if (key)
+			return key;
+	} else if ((v->flags & VM_ACCESS) == VM_EXEC && (int)vma_pkey(v) == v->mm->exec_pkey) {
+		return 0;
+	}
+	return vma_pkey(v);
+}
+
 /* Lets mmap_lock go for a moment where it populates: the calls on what follows see it
  * then as another thread's calls in between would have left it. */
 static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u64 grows, int pkey)
     REQUIRES(&mm->mmap_lock)
 {
 	struct vma *v = vma_find(&mm->index, start);
-	u64 mask = VM_ACCESS | (pkey >= 0 ? VM_PKEY_MASK : 0), want = 0;
+	u64 want = 0;
 	int err = first_address(v, &start, end, grows);
 
 	if (err)
@@ -162,17 +179,16 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 	want |= prot & PROT_READ ? VM_READ : 0;
 	want |= prot & PROT_WRITE ? VM_WRITE : 0;
 	want |= prot & PROT_EXEC ? VM_EXEC : 0;
-	want |= pkey >= 0 ? (u64)pkey << VM_PKEY_SHIFT : 0;
 	for (u64 at = start; at < end;) {
 		v = vma_find(&mm->index, at);
 		if (!v || v->start > at)
 			return -ENOMEM;
-		u64 to = quire_min(end, v->end), flags = want | (v->flags & ~mask);
+		u64 to = quire_min(end, v->end), flags = v->flags & ~(VM_ACCESS | VM_PKEY_MASK);
 		bool populate = false;
 
+		flags |= want | key_for(v, prot, pkey) << VM_PKEY_SHIFT;
 		if ((want & VM_READ) && mm->limits.read_exec && (v->flags & VM_MAYEXEC))
 			flags |= VM_EXEC;
-
 		/* VM_MAY* are the permissions four bits up. */
 		if (flags & ~(flags >> 4) & VM_ACCESS)
 			return -EACCES;
@@ -204,10 +220,13 @@ s64 quire_mprotect(struct quire_mm *mm, u64 addr, u64 len, u64 prot, int pkey)
 	end = addr + len;
 	if (end <= addr)
 		return -ENOMEM;
-	if ((prot & ~(u64)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM)) || pkey > 15)
+	if (prot & ~(u64)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM))
 		return -EINVAL;
 	write_lock(&mm->mmap_lock);
-	err = mprotect_locked(mm, addr, end, prot, grows, pkey);
+	if (pkey != -1 && !pkey_is_allocated(mm, pkey))
+		err = -EINVAL;
+	else
+		err = mprotect_locked(mm, addr, end, prot, grows, pkey);
 	write_unlock(&mm->mmap_lock);
 	return err;
 }
