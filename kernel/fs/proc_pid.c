@@ -8,6 +8,7 @@
 #include <quire/string.h>
 
 #include "../dev/tty.h"
+#include "../io/fdtable.h"
 #include "../lib/print.h"
 #include "../lib/string.h"
 #include "proc.h"
@@ -87,10 +88,14 @@ static void status_memory(struct seq *s, struct uspace *u)
 	seq_puts(s, "HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t0\n");
 }
 
-static void status_cred(struct seq *s, const struct cred *c)
+static void status_cred(struct seq *s, const struct cred *c, struct task *t)
 {
-	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\nFDSize:\t64\nGroups:\t", c->uid,
-		   c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	struct fdtable *files = task_files_get(t);
+	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\nFDSize:\t%u\nGroups:\t", c->uid,
+		   c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid,
+		   files ? fdtable_size(files) : 0);
+	if (files)
+		fdtable_put(files);
 	for (u32 i = 0; i < c->ngroups; i++)
 		seq_printf(s, "%u ", c->groups[i]);
 	seq_puts(s, c->ngroups ? "\n" : " \n");
@@ -148,7 +153,7 @@ static int show_status(struct seq *s, struct proc_ctx *c)
 	seq_printf(s, "State:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\nPPid:\t%u\nTracerPid:\t0\n",
 		   st, state_name(st), p->tgid, t->tid, p->ppid);
 	if (cred)
-		status_cred(s, cred);
+		status_cred(s, cred, t);
 	seq_printf(s, "NStgid:\t%u\nNSpid:\t%u\nNSpgid:\t%u\nNSsid:\t%u\n", p->tgid, t->tid,
 		   p->pgid, p->sid);
 	if (u)
@@ -386,6 +391,21 @@ static int show_loginuid(struct seq *s, struct proc_ctx *c)
 	return 0;
 }
 
+/* There is one namespace of users: each is himself. */
+static int show_id_map(struct seq *s, struct proc_ctx *c)
+{
+	(void)c;
+	seq_puts(s, "         0          0 4294967295\n");
+	return 0;
+}
+
+static int show_setgroups(struct seq *s, struct proc_ctx *c)
+{
+	(void)c;
+	seq_puts(s, "allow\n");
+	return 0;
+}
+
 static int show_wchan(struct seq *s, struct proc_ctx *c)
 {
 	(void)c;
@@ -454,6 +474,7 @@ static const struct proc_entry no_entries[] = {{0}};
 	    {"fdinfo", S_IFDIR | 0555, .dir = no_entries, .names = &proc_fdinfo_names,             \
 	     .guarded = true},                                                                     \
                                                                                                    \
+	    {"gid_map", S_IFREG | 0444, .show = show_id_map},                                      \
 	    {"limits", S_IFREG | 0444, .show = proc_show_limits},                                  \
 	    {"loginuid", S_IFREG | 0444, .show = show_loginuid},                                   \
 	    {"maps", S_IFREG | 0444, .show = proc_show_maps, .guarded = true, .keeps = true},      \
@@ -467,7 +488,9 @@ static const struct proc_entry no_entries[] = {{0}};
 	    {"pagemap", S_IFREG | 0400, .fops = &proc_pagemap_ops, .guarded = true,                \
 	     .keeps = true},                                                                       \
 	    {"personality", S_IFREG | 0400, .show = show_personality, .guarded = true},            \
+	    {"projid_map", S_IFREG | 0444, .show = show_id_map},                                   \
 	    {"root", S_IFLNK | 0777, .readlink = root_link, .follow = root_path, .guarded = true}, \
+	    {"setgroups", S_IFREG | 0444, .show = show_setgroups},                                 \
 	    {"smaps", S_IFREG | 0444, .show = proc_show_smaps, .guarded = true, .keeps = true},    \
 	    {"smaps_rollup", S_IFREG | 0444, .show = proc_show_smaps_rollup, .guarded = true,      \
 	     .keeps = true},                                                                       \
@@ -475,6 +498,7 @@ static const struct proc_entry no_entries[] = {{0}};
 	    {"sessionid", S_IFREG | 0444, .show = show_loginuid},                                  \
 	    {"status", S_IFREG | 0444, .show = show_status},                                       \
 	    {"syscall", S_IFREG | 0400, .show = proc_show_syscall, .guarded = true},               \
+	    {"uid_map", S_IFREG | 0444, .show = show_id_map},                                      \
 	{                                                                                          \
 		"wchan", S_IFREG | 0444, .show = show_wchan                                        \
 	}
