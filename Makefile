@@ -116,10 +116,12 @@ include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
-	hello-musl-static faults many args bench vdso pipes procmem memlimits procfiles pkeys)
+	hello-musl-static faults many args bench vdso pipes procmem memlimits \
+	overcommit procfiles pkeys)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<
+$(BUILD)/test/guest/memlimits $(BUILD)/test/guest/overcommit: test/guest/prog/memtest.h
 $(BUILD)/test/guest/%: test/guest/prog/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -static -O1 -Wall -Wno-infinite-recursion -o $@ $< -lpthread
