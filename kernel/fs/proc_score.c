@@ -63,7 +63,7 @@ int proc_show_limits(struct seq *s, struct proc_ctx *c)
  * for a small process. */
 int proc_show_oom_score(struct seq *s, struct proc_ctx *c)
 {
-	struct uspace *u = c->process->leader ? proc_uspace(c) : NULL;
+	struct uspace *u = proc_uspace(c);
 	s64 total = (s64)quire_total_pages(), score = 0, adj = c->process->oom_score_adj;
 	if (u && c->process->tgid != 1 && adj != SCORE_MIN) {
 		struct quire_mm_usage m;
@@ -123,8 +123,7 @@ static void set_adj(struct proc_ctx *c, s32 adj, bool floor)
 	if (floor)
 		c->process->oom_score_adj_min = adj;
 	for (u32 pid = 1; u && (p = process_next(pid)) != NULL;) {
-		struct proc_ctx other = {.process = p, .task = p->leader};
-		struct uspace *o = p != c->process && p->leader ? proc_uspace(&other) : NULL;
+		struct uspace *o = p != c->process ? process_uspace_get(p) : NULL;
 		if (o == u) {
 			p->oom_score_adj = adj;
 			if (floor)

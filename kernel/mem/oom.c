@@ -24,25 +24,6 @@ static u32 killing; /* a victim is dying; atomic */
 static u32 victim_pid;
 static u64 victim_deadline;
 
-static struct uspace *process_uspace(struct process *p)
-{
-	struct task *t, *found = NULL;
-	struct uspace *u = NULL;
-	spin_lock(&tree_lock);
-	list_for_each (t, &p->threads, thread)
-		if (t->uspace) {
-			found = t;
-			task_get(t);
-			break;
-		}
-	spin_unlock(&tree_lock);
-	if (found) {
-		u = task_uspace_get(found);
-		task_put(found);
-	}
-	return u;
-}
-
 struct victim {
 	struct process *p;
 	u64 points;
@@ -54,7 +35,7 @@ static void consider(struct victim *best, struct process *p)
 	struct quire_mm_usage use;
 	if (p == init_process || p->zombie || p->oom_score_adj <= -1000)
 		return;
-	struct uspace *u = process_uspace(p);
+	struct uspace *u = process_uspace_get(p);
 	if (!u)
 		return;
 	quire_mm_usage(u->mm, &use);
@@ -112,7 +93,7 @@ static bool victim_gone(u32 pid)
 	struct process *p = process_find(pid);
 	if (!p)
 		return true;
-	struct uspace *u = p->zombie ? NULL : process_uspace(p);
+	struct uspace *u = p->zombie ? NULL : process_uspace_get(p);
 	process_put(p);
 	if (u)
 		uspace_put(u);
@@ -135,10 +116,13 @@ static bool await(unsigned order)
 
 static void kill_victim(struct victim *v)
 {
-	char comm[16];
+	char comm[16] = "?";
 	struct process *p = v->p;
-	memcpy(comm, p->leader->comm, sizeof(comm));
-	comm[sizeof(comm) - 1] = 0;
+	struct task *leader = process_leader_get(p);
+	if (leader) {
+		memcpy(comm, leader->comm, sizeof(comm) - 1);
+		task_put(leader);
+	}
 	print_log(3,
 		  "Out of memory: killed process %u (%s), total-vm:%lukB, anon-rss:%lukB, "
 		  "file-rss:%lukB, shmem-rss:%lukB, pgtables:%lukB, oom_score_adj:%d",

@@ -223,8 +223,10 @@ __attribute__((weak)) void tty_session_exit(struct process *p)
 
 void process_finished(struct process *p)
 {
+	unsigned long irq = spin_lock_irq(&p->siglock);
 	struct task *leader = p->leader;
 	p->leader = NULL;
+	spin_unlock_irq(&p->siglock, irq);
 	if (leader)
 		task_put(leader);
 	process_put(p);

@@ -17,12 +17,17 @@ void rlimits_to_mm(struct process *p, struct uspace *u)
 	l->fsize = p->rlim[RLIMIT_FSIZE].cur;
 	l->read_exec = p->personality & PERSONALITY_READ_IMPLIES_EXEC;
 	/* A thread that gives up rights alone takes them from the others' memory calls. */
-	const struct cred *c = p == current()->process ? current()->cred
-			       : p->leader             ? p->leader->cred
-						       : NULL;
+	bool mine = p == current()->process;
+	struct task *t = mine ? NULL : process_leader_get(p);
+	struct cred *held = t ? task_cred_get(t) : NULL;
+	const struct cred *c = mine ? current()->cred : held;
 	l->ipc_lock = c && (c->cap_effective >> CAP_IPC_LOCK & 1);
 	l->rawio = c && (c->cap_effective >> CAP_SYS_RAWIO & 1);
 	l->admin = c && (c->cap_effective >> CAP_SYS_ADMIN & 1);
+	if (held)
+		cred_put(held);
+	if (t)
+		task_put(t);
 }
 
 static long set_limit(struct process *p, unsigned which, const struct rlimit *new,
@@ -40,9 +45,7 @@ static long set_limit(struct process *p, unsigned which, const struct rlimit *ne
 		err = -EPERM;
 	else if (new)
 		p->rlim[which] = *new;
-	struct task *t = new && !err ? p->leader : NULL;
-	if (t)
-		task_get(t);
+	struct task *t = new && !err ? process_leader_get(p) : NULL;
 	spin_unlock(&tree_lock);
 	if (t && which == RLIMIT_CPU)
 		err = cpu_limit_changed(p);

@@ -81,6 +81,8 @@ void fsctx_put(struct fsctx *f);
 /* What another task has just now, with a reference, or null (it exits, or is a kernel
  * thread).  Put with uspace_put, fdtable_put, fsctx_put, cred_put. */
 struct uspace *task_uspace_get(struct task *t);
+struct uspace *process_uspace_get(struct process *p); /* that of any of its threads */
+struct task *process_leader_get(struct process *p);   /* null when it has been reaped */
 struct fdtable *task_files_get(struct task *t);
 struct fsctx *task_fs_get(struct task *t);
 struct cred *task_cred_get(struct task *t);

@@ -183,8 +183,10 @@ SYSCALL4(rt_sigtimedwait, u64, uset, u64, uinfo, u64, utimeout, u64, size)
 bool may_signal(struct process *p, int sig)
 {
 	const struct cred *me = current()->cred;
-	struct task *leader = p->leader;
+	struct task *leader = process_leader_get(p);
 	struct cred *c = leader ? task_cred_get(leader) : NULL;
+	if (leader)
+		task_put(leader);
 	if (!c)
 		return true;
 	bool ok = me->euid == c->suid || me->euid == c->uid || me->uid == c->suid ||

@@ -340,6 +340,30 @@ void fsctx_put(struct fsctx *f)
 
 /* ---- looking at another task -------------------------------------------------------------- */
 
+struct task *process_leader_get(struct process *p)
+{
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	struct task *t = p->leader;
+	if (t)
+		task_get(t);
+	spin_unlock_irq(&p->siglock, irq);
+	return t;
+}
+
+struct uspace *process_uspace_get(struct process *p)
+{
+	struct uspace *u = NULL;
+	struct task *t;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	list_for_each (t, &p->threads, thread)
+		if ((u = t->uspace) != NULL) {
+			uspace_get(u);
+			break;
+		}
+	spin_unlock_irq(&p->siglock, irq);
+	return u;
+}
+
 struct uspace *task_uspace_get(struct task *t)
 {
 	if (!t->process)
