@@ -117,8 +117,7 @@ include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
-	hello-musl-static faults many args bench vdso pipes procmem memlimits \
-	overcommit procfiles pkeys)
+	hello-musl-static faults many args bench vdso pipes procmem memlimits overcommit procfiles pkeys tracer)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<

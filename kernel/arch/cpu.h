@@ -220,6 +220,10 @@ void fpu_save_to(void *xsave_area);
 /* The area's header and MXCSR are checked: -EINVAL.  PKRU apart, where there is one. */
 int fpu_restore_from(const void *xsave_area, u32 pkru);
 extern const struct quire_pkey_ops pkru_ops;
+/* The same of a task that is off its CPU and stays so.  size: fpu_size(), or the 512 bytes
+ * of FXSAVE, which leave the rest alone. */
+void fpu_image(struct task *t, void *xsave_area);
+int fpu_image_set(struct task *t, const void *xsave_area, size_t size);
 
 /* entry.S / switch.S */
 void ret_from_fork(void); /* where a new task starts: calls sched's finish, then returns to user */

@@ -229,9 +229,8 @@ void fpu_save_to(void *area)
 }
 
 /* A header or MXCSR that the CPU would refuse is refused here, so that XRSTOR can't fault. */
-int fpu_restore_from(const void *area, u32 pkru)
+static int check_image(const void *area)
 {
-	struct task *t = current();
 	u32 mxcsr;
 
 	memcpy(&mxcsr, (const char *)area + 24, sizeof(mxcsr));
@@ -246,6 +245,16 @@ int fpu_restore_from(const void *area, u32 pkru)
 			if (header[i])
 				return -EINVAL;
 	}
+	return 0;
+}
+
+int fpu_restore_from(const void *area, u32 pkru)
+{
+	struct task *t = current();
+	int err = check_image(area);
+
+	if (err)
+		return err;
 	quire_host_preempt_disable();
 	memcpy(t->xsave, area, area_size);
 	restore(t->xsave);
@@ -253,6 +262,52 @@ int fpu_restore_from(const void *area, u32 pkru)
 	*last_cpu(t) = this_cpu()->cpu;
 	this_arch()->fpu_owner = t;
 	quire_host_preempt_enable();
+	return 0;
+}
+
+/* What isn't in use was not saved: the area has old bytes there. */
+void fpu_image(struct task *t, void *area)
+{
+	char *x = area;
+	u16 control = 0x37f;
+	u32 mxcsr = MXCSR_DEFAULT, r[4];
+	u64 used;
+
+	memcpy(x, t->xsave, area_size);
+	if (!cpu_features.xsave)
+		return;
+	memcpy(&used, x + LEGACY_SIZE, sizeof(used));
+	if (!(used & 1)) {
+		memset(x, 0, 24);
+		memcpy(x, &control, sizeof(control));
+		memset(x + 32, 0, 128);
+	}
+	if (!(used & 2))
+		memset(x + 160, 0, 256);
+	if (!(used & 6))
+		memcpy(x + 24, &mxcsr, sizeof(mxcsr));
+	for (u32 i = 2; i < 63; i++) {
+		if (!(parts >> i & 1) || (used >> i & 1))
+			continue;
+		cpuid(13, i, r); /* eax: its size, ebx: its place */
+		memset(x + r[1], 0, r[0]);
+	}
+}
+
+int fpu_image_set(struct task *t, const void *area, size_t size)
+{
+	u64 used;
+	int err = check_image(area);
+
+	if (err)
+		return err;
+	memcpy(t->xsave, area, quire_min(size, area_size));
+	if (cpu_features.xsave && size < HEADER_END) {
+		memcpy(&used, (char *)t->xsave + LEGACY_SIZE, sizeof(used));
+		used |= 3;
+		memcpy((char *)t->xsave + LEGACY_SIZE, &used, sizeof(used));
+	}
+	*last_cpu(t) = ~0u;
 	return 0;
 }
 

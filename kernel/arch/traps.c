@@ -138,7 +138,17 @@ static bool emulate_tsc(struct regs *r)
 	return true;
 }
 
-static void user_trap(struct regs *r, u32 vector)
+/* Was this debug exception a single step?  DR6 is the CPU's: interrupts are off. */
+static bool take_step(void)
+{
+	u64 dr6;
+
+	__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+	__asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0UL));
+	return dr6 >> 14 & 1;
+}
+
+static void user_trap(struct regs *r, u32 vector, bool step)
 {
 	struct task *t = current();
 
@@ -150,8 +160,7 @@ static void user_trap(struct regs *r, u32 vector)
 		signal_at(SIGFPE, 1 /* FPE_INTDIV */, r->rip);
 		break;
 	case VECTOR_DB:
-		__asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0UL));
-		signal_at(SIGTRAP, 2 /* TRAP_TRACE */, r->rip);
+		signal_at(SIGTRAP, step ? 2 /* TRAP_TRACE */ : 1 /* TRAP_BRKPT: INT1 */, r->rip);
 		break;
 	case VECTOR_BP:
 		signal_at(SIGTRAP, SI_KERNEL, 0);
@@ -236,8 +245,9 @@ _Noreturn static void bad_iret(struct regs *r, u32 vector)
 void trap(struct regs *r, u32 vector)
 {
 	if (regs_user(r)) {
+		bool step = vector == VECTOR_DB && take_step();
 		irq_enable();
-		user_trap(r, vector);
+		user_trap(r, vector, step);
 		return;
 	}
 	if (r->rip == (u64)iret_user)

@@ -71,19 +71,7 @@ void proc_ctx_put(struct proc_ctx *c)
 
 bool proc_may_look(struct task *t)
 {
-	if (t == current() || t->process == current()->process || capable(CAP_SYS_PTRACE))
-		return true;
-	struct cred *c = task_cred_get(t);
-	struct uspace *u = task_uspace_get(t);
-	const struct cred *me = current()->cred;
-	bool ok = c && me->fsuid == c->euid && me->fsuid == c->suid && me->fsuid == c->uid &&
-		  me->fsgid == c->egid && me->fsgid == c->sgid && me->fsgid == c->gid &&
-		  (!u || u->dumpable);
-	if (u)
-		uspace_put(u);
-	if (c)
-		cred_put(c);
-	return ok;
+	return !ptrace_may_access(t, true);
 }
 
 struct uspace *proc_uspace(struct proc_ctx *c)

@@ -22,7 +22,7 @@
 
 static char state_of(struct proc_ctx *c)
 {
-	if (c->process->zombie && c->task == c->process->leader)
+	if (c->task->exiting == 3)
 		return 'Z';
 	switch (__atomic_load_n(&c->task->state, __ATOMIC_RELAXED)) {
 	case TASK_RUNNING:
@@ -31,6 +31,8 @@ static char state_of(struct proc_ctx *c)
 		return 'S';
 	case TASK_STOPPED:
 		return 'T';
+	case TASK_TRACED:
+		return 't';
 	case TASK_ZOMBIE:
 		return 'Z';
 	case TASK_DEAD:
@@ -49,6 +51,8 @@ static const char *state_name(char s)
 		return "sleeping";
 	case 'T':
 		return "stopped";
+	case 't':
+		return "tracing stop";
 	case 'Z':
 		return "zombie";
 	case 'X':
@@ -150,8 +154,8 @@ static int show_status(struct seq *s, struct proc_ctx *c)
 	seq_putc(s, '\n');
 	if (fs)
 		seq_printf(s, "Umask:\t%04o\n", fs->umask);
-	seq_printf(s, "State:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\nPPid:\t%u\nTracerPid:\t0\n",
-		   st, state_name(st), p->tgid, t->tid, p->ppid);
+	seq_printf(s, "State:\t%c (%s)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\nPPid:\t%u\nTracerPid:\t%u\n",
+		   st, state_name(st), p->tgid, t->tid, p->ppid, trace_tracer_tid(t));
 	if (cred)
 		status_cred(s, cred, t);
 	seq_printf(s, "NStgid:\t%u\nNSpid:\t%u\nNSpgid:\t%u\nNSsid:\t%u\n", p->tgid, t->tid,

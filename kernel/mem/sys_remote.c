@@ -16,23 +16,6 @@
 #include "mem.h"
 
 #define MAX_VECTORS 1024
-#define CAP_SYS_PTRACE 19
-
-/* May current look into t, as ptrace(2) would allow it (PTRACE_MODE_ATTACH)? */
-static bool may_access(struct task *t, const struct uspace *u)
-{
-	const struct cred *me = current()->cred;
-	if (t->process == current()->process || capable(CAP_SYS_PTRACE))
-		return true;
-	struct cred *c = task_cred_get(t);
-	if (!c)
-		return false;
-	bool same = me->uid == c->euid && me->uid == c->suid && me->uid == c->uid &&
-		    me->gid == c->egid && me->gid == c->sgid && me->gid == c->gid &&
-		    !(c->cap_permitted & ~me->cap_permitted);
-	cred_put(c);
-	return same && u->dumpable;
-}
 
 /* The address space of the task with this id: 0 with a reference in *out, or -errno. */
 static int remote_uspace(u32 tid, struct uspace **out)
@@ -41,7 +24,7 @@ static int remote_uspace(u32 tid, struct uspace **out)
 	if (!t)
 		return -ESRCH;
 	struct uspace *u = task_uspace_get(t);
-	int err = !u ? -ESRCH : may_access(t, u) ? 0 : -EPERM;
+	int err = u ? ptrace_may_access(t, false) : -ESRCH;
 	task_put(t);
 	if (err && u)
 		uspace_put(u);

@@ -8,8 +8,8 @@
  * copied.
  */
 #include "../fs/vfs.h"
-#include "internal.h"
 #include "pidfd.h"
+#include "trace.h"
 
 #define CLONE_NEWTIME 0x80UL
 #define CLONE_VM 0x100UL
@@ -17,6 +17,7 @@
 #define CLONE_FILES 0x400UL
 #define CLONE_SIGHAND 0x800UL
 #define CLONE_PIDFD 0x1000UL
+#define CLONE_PTRACE 0x2000UL
 #define CLONE_VFORK 0x4000UL
 #define CLONE_PARENT 0x8000UL
 #define CLONE_THREAD 0x10000UL
@@ -73,7 +74,8 @@ static void copy_registers(struct task *t, const struct clone_args_k *a, const s
 	struct regs *n = task_regs(t);
 	*n = *r;
 	n->rax = 0;
-	n->orig_rax = ~0UL;
+	if (current()->trace.forced_tf)
+		n->rflags &= ~RFLAGS_TF;
 	if (a->stack)
 		n->rsp = a->stack + a->stack_size;
 	t->fs_base = a->flags & CLONE_SETTLS ? a->tls : rdmsr(MSR_FS_BASE);
@@ -255,6 +257,7 @@ static void adopt_locked(struct process *p, const struct clone_args_k *a)
 		parent = init_process;
 	p->parent = parent;
 	p->ppid = parent->tgid;
+	p->parent_tid = a->flags & CLONE_PARENT ? me->parent_tid : current()->tid;
 	if (a->flags & CLONE_PARENT)
 		p->exit_signal = me->exit_signal;
 	p->pgid = me->pgid;
@@ -265,7 +268,20 @@ static void adopt_locked(struct process *p, const struct clone_args_k *a)
 	nr_processes++;
 }
 
-static int link_child(struct task *t, const struct clone_args_k *a)
+/* A new thread of a group that stops, or has stopped; siglock held. */
+static void join_stop_locked(struct task *t)
+{
+	struct process *p = t->process;
+	u32 consume = p->stop_count ? JOB_STOP_CONSUME : 0;
+	if (!p->stop_count && !p->stopped)
+		return;
+	if (consume)
+		p->stop_count++;
+	t->jobctl |= (current()->jobctl & JOB_SIGNAL) | JOB_STOP_PENDING | consume;
+	task_flag_set(t, TASK_SIGPENDING);
+}
+
+static int link_child(struct task *t, const struct clone_args_k *a, bool traced)
 {
 	struct process *me = current()->process, *p = t->process;
 	int err = 0;
@@ -286,10 +302,7 @@ static int link_child(struct task *t, const struct clone_args_k *a)
 	task_link_locked(t);
 	if (a->flags & CLONE_THREAD) {
 		unsigned long irq = spin_lock_irq(&p->siglock);
-		if (p->stopping) {
-			p->stop_count++;
-			task_flag_set(t, TASK_SIGPENDING);
-		}
+		join_stop_locked(t);
 		/* Killed since it was looked at: the newcomer goes as well. */
 		if (p->group_exit || p->exec_task) {
 			t->sig_pending.set |= SIGMASK(SIGKILL);
@@ -297,6 +310,8 @@ static int link_child(struct task *t, const struct clone_args_k *a)
 		}
 		spin_unlock_irq(&p->siglock, irq);
 	}
+	if (traced || (a->flags & CLONE_PTRACE))
+		trace_inherit_locked(t);
 	spin_unlock(&tree_lock);
 	return 0;
 }
@@ -311,6 +326,15 @@ static void wait_for_vfork(struct task *t)
 		if (signal_fatal_pending())
 			break;
 	}
+}
+
+/* What the tracer is to be told of, or 0. */
+static int clone_event(const struct clone_args_k *a)
+{
+	int event = a->flags & CLONE_VFORK      ? PTRACE_EVENT_VFORK
+		    : a->exit_signal != SIGCHLD ? PTRACE_EVENT_CLONE
+						: PTRACE_EVENT_FORK;
+	return !(a->flags & CLONE_UNTRACED) && trace_event_wanted(event) ? event : 0;
 }
 
 static long new_task(const struct clone_args_k *a, struct regs *r)
@@ -328,7 +352,7 @@ static long new_task(const struct clone_args_k *a, struct regs *r)
 	struct task *t = build(a, r, &err);
 	if (!t)
 		return err;
-	int pidfd = -1;
+	int pidfd = -1, event = clone_event(a);
 	if (a->flags & CLONE_PIDFD) {
 		pidfd = pidfd_install(t->process, 0);
 		if (pidfd < 0 || put_user_u32(a->pidfd, (u32)pidfd)) {
@@ -343,7 +367,7 @@ static long new_task(const struct clone_args_k *a, struct regs *r)
 		task_get(current());
 		task_get(t);
 	}
-	err = link_child(t, a);
+	err = link_child(t, a, event);
 	if (err) {
 		if (pidfd >= 0)
 			fd_close(pidfd);
@@ -359,9 +383,14 @@ static long new_task(const struct clone_args_k *a, struct regs *r)
 	if (a->flags & CLONE_PARENT_SETTID)
 		(void)put_user_u32(a->parent_tid, tid); /* as Linux: too late to fail */
 	task_start(t);
+	if (event)
+		trace_event(event, tid);
 	if (a->flags & CLONE_VFORK) {
 		wait_for_vfork(t);
+		bool done = __atomic_load_n(&t->vfork_done, __ATOMIC_ACQUIRE);
 		task_put(t);
+		if (done)
+			trace_event(PTRACE_EVENT_VFORK_DONE, tid);
 	}
 	return tid;
 }

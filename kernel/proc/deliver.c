@@ -5,47 +5,36 @@
  * was put off until here.
  *
  * No lock is held on entry.  The decision what is to be done is made under the
- * process's siglock (signal_next(), stop_here()).
+ * process's siglock (signal_next(), join_stop()).
  */
 #include "../boot/hostio.h"
 #include "../dev/hostio.h"
-#include "internal.h"
+#include "trace.h"
 
-/* Stay while the process is stopped.  The last thread to stop tells the parent. */
-void stop_here(void)
+/* Take part in the group's stop and stay in it; the last thread to stop tells the parent. */
+static void join_stop(struct task *t)
 {
-	struct task *t = current();
 	struct process *p = t->process;
-	u32 counted = 0;
-	bool did_count = false;
-	for (;;) {
-		bool tell = false;
-		unsigned long irq = spin_lock_irq(&p->siglock);
-		if (!p->stopping || p->group_exit || (t->sig_pending.set & SIGMASK(SIGKILL)) ||
-		    (p->exec_task && p->exec_task != t)) {
-			signal_recalc_locked(t);
-			spin_unlock_irq(&p->siglock, irq);
-			return;
-		}
-		if (!did_count || counted != p->stop_seq) {
-			did_count = true;
-			counted = p->stop_seq;
-			if (p->stop_count && !--p->stop_count) {
-				p->stopped = tell = true;
-				p->stop_reported = false;
-				p->continued = false;
-			}
-		}
-		if (!tell)
-			__atomic_store_n(&t->state, (u32)TASK_STOPPED, __ATOMIC_SEQ_CST);
-		int sig = (int)p->stop_signal;
-		spin_unlock_irq(&p->siglock, irq);
-		if (tell)
-			notify_parent(p, CLD_STOPPED, sig);
-		else
-			schedule();
-		__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
+	bool tell = false;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	u32 pending = t->jobctl & JOB_STOP_PENDING;
+	if (pending && t->trace.tracer) {
+		t->jobctl |= JOB_TRAP_STOP; /* for its tracer, then */
+	} else if (pending && !p->group_exit && !(t->sig_pending.set & SIGMASK(SIGKILL))) {
+		tell = participate_locked(t);
+		t->jobctl |= JOB_STOPPED;
 	}
+	int sig = (int)p->stop_signal;
+	spin_unlock_irq(&p->siglock, irq);
+	if (tell)
+		notify_parent(p, CLD_STOPPED, sig);
+	for (;;) {
+		__atomic_store_n(&t->state, (u32)TASK_STOPPED, __ATOMIC_SEQ_CST);
+		if (!(__atomic_load_n(&t->jobctl, __ATOMIC_SEQ_CST) & JOB_STOPPED))
+			break;
+		schedule();
+	}
+	__atomic_store_n(&t->state, (u32)TASK_RUNNING, __ATOMIC_RELEASE);
 }
 
 /* The end, a stop, or news for the parent. */
@@ -57,10 +46,14 @@ static void process_wide(struct task *t)
 	if ((p->exec_task && p->exec_task != t) || (t->sig_pending.set & SIGMASK(SIGKILL)))
 		thread_exit(SIGKILL);
 	if (__atomic_load_n(&p->notify_cont, __ATOMIC_RELAXED) &&
-	    __atomic_exchange_n(&p->notify_cont, false, __ATOMIC_ACQ_REL))
+	    __atomic_exchange_n(&p->notify_cont, false, __ATOMIC_ACQ_REL)) {
 		notify_parent(p, CLD_CONTINUED, SIGCONT);
-	if (p->stopping)
-		stop_here();
+		trace_tell_continued(p);
+	}
+	if (__atomic_load_n(&t->jobctl, __ATOMIC_RELAXED) & JOB_STOP_PENDING)
+		join_stop(t);
+	if (__atomic_load_n(&t->jobctl, __ATOMIC_RELAXED) & JOB_TRAPS)
+		trace_traps();
 }
 
 /* ---- restarting ------------------------------------------------------------------------ */
@@ -71,6 +64,12 @@ static void again(struct regs *r, u64 nr)
 {
 	r->rax = nr;
 	r->rip -= 2; /* the length of SYSCALL */
+}
+
+/* On the way back from a system call?  A tracer may say so, or the opposite. */
+static bool of_syscall(const struct regs *r)
+{
+	return (s32)r->orig_rax != -1;
 }
 
 /* A handler will run: does the call start over afterwards, or give EINTR? */
@@ -157,22 +156,24 @@ static void explain_fault(struct task *t, struct regs *r, int sig, const struct 
 
 /* ---- delivery -------------------------------------------------------------------------------- */
 
-/* True when a handler was set up. */
-static bool deliver(struct regs *r, bool in_syscall)
+static void deliver(struct regs *r)
 {
 	struct task *t = current();
 	struct siginfo info;
 	struct sigaction_k act;
 	int sig = signal_next(&info, &act);
 	if (!sig)
-		return false;
+		return;
 	if (act.handler == SIG_DFL) {
 		explain_fault(t, r, sig, &info);
 		group_exit((u32)sig);
 	}
 	rseq_abort(r);
-	if (in_syscall)
+	if (of_syscall(r))
 		restart_with_handler(r, &act);
+	bool stepping = t->trace.step;
+	if (stepping)
+		trace_step_off(t);
 	u64 old = __atomic_load_n(&t->sig_flag, __ATOMIC_RELAXED) & TASK_WORK_MASK ? t->sig_saved
 										   : t->sig_blocked;
 	if (signal_frame(r, sig, &info, &act, old)) {
@@ -183,7 +184,7 @@ static bool deliver(struct regs *r, bool in_syscall)
 			group_exit(SIGSEGV);
 		}
 		force_signal(SIGSEGV, &segv);
-		return true;
+		return;
 	}
 	task_flag_clear(t, TASK_WORK_MASK);
 	t->restore_sigmask = false;
@@ -191,13 +192,15 @@ static bool deliver(struct regs *r, bool in_syscall)
 	if (!(act.flags & SA_NODEFER))
 		mask |= SIGMASK(sig);
 	set_blocked(mask);
-	return true;
+	if (stepping)
+		trace_handler_begins();
 }
 
 void exit_to_user(struct regs *r, bool from_syscall)
 {
 	struct task *t = current();
-	bool in_syscall = from_syscall && (s64)r->orig_rax >= 0;
+	if (!from_syscall)
+		r->orig_rax = ~0UL; /* an error code, perhaps */
 	for (;;) {
 		if (__atomic_load_n(&this_cpu()->resched, __ATOMIC_RELAXED))
 			schedule();
@@ -214,10 +217,14 @@ void exit_to_user(struct regs *r, bool from_syscall)
 			kernel_first_program(r);
 			continue;
 		}
+		if (flags & TASK_WORK_TRACE) {
+			task_flag_clear(t, TASK_WORK_TRACE);
+			trace_syscall_exit(r);
+			continue;
+		}
 		if (flags & TASK_SIGPENDING) {
 			process_wide(t);
-			if (deliver(r, in_syscall))
-				in_syscall = false;
+			deliver(r);
 			continue;
 		}
 		if (flags & TASK_WORK_MASK) {
@@ -231,7 +238,7 @@ void exit_to_user(struct regs *r, bool from_syscall)
 			rseq_resume(r);
 		}
 	}
-	if (in_syscall)
+	if (of_syscall(r))
 		restart_without_handler(r);
 	if (quire_kernel_reserve_low())
 		quire_kernel_reserve_fill();

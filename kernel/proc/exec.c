@@ -13,7 +13,7 @@
 #include "../fs/vfs.h"
 #include "../io/fdtable.h"
 #include "../vdso/vdso.h"
-#include "internal.h"
+#include "trace.h"
 
 #define SCRIPT_DEPTH 5
 #define SCRIPT_LINE 256
@@ -206,6 +206,17 @@ static int find_elf(struct program *g, const char *name, struct argbuf *args)
 /* ---- the point of no return --------------------------------------------------------------------
  */
 
+/* The other threads are gone (traced ones: and their tracers have heard of it), but for the
+ * leader, whose place t will take. */
+static bool is_alone(struct task *t)
+{
+	struct process *p = t->process;
+	bool leads = p->leader == t;
+	return __atomic_load_n(&p->nr_running, __ATOMIC_ACQUIRE) == 1 &&
+	       __atomic_load_n(&p->nr_threads, __ATOMIC_ACQUIRE) == (leads ? 1 : 2) &&
+	       (leads || __atomic_load_n(&p->leader->exiting, __ATOMIC_ACQUIRE) == 3);
+}
+
 /* End the other threads and become the leader. */
 static int become_only_thread(struct task *t)
 {
@@ -217,13 +228,12 @@ static int become_only_thread(struct task *t)
 	}
 	if (p->nr_running > 1) {
 		p->exec_task = t;
-		p->stopping = p->stopped = false;
+		p->stopped = false;
+		p->stop_count = 0;
 		kill_other_threads(p, t);
 	}
 	spin_unlock_irq(&p->siglock, irq);
-	int err = wait_event_killable(&p->wait_exec,
-				      __atomic_load_n(&p->nr_running, __ATOMIC_ACQUIRE) == 1 &&
-					  (p->leader == t || p->leader->exiting == 2));
+	int err = wait_event_killable(&p->wait_exec, is_alone(t));
 	if (err) {
 		irq = spin_lock_irq(&p->siglock);
 		p->exec_task = NULL;
@@ -234,6 +244,9 @@ static int become_only_thread(struct task *t)
 	spin_lock(&tree_lock);
 	if (p->leader != t) {
 		old = p->leader;
+		if (old->trace.tracer)
+			waitq_wake_all(&old->trace.tracer->process->wait_child);
+		trace_unlink_locked(old);
 		task_unlink_locked(old);
 		list_del(&t->hash);
 		irq = spin_lock_irq(&p->siglock);
@@ -496,13 +509,14 @@ static int load(struct task *t, struct program *g, struct argbuf *args, const ch
 		quire_mmap(t->uspace->mm, 0, QUIRE_PAGE_SIZE, PROT_READ | PROT_EXEC,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
 			   VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC); /* if it may be there */
+	u64 call = r->orig_rax;
 	memset(r, 0, sizeof(*r));
 	r->rip = img.entry;
 	r->rsp = rsp;
 	r->cs = USER_CS;
 	r->ss = USER_SS;
 	r->rflags = RFLAGS_IF;
-	r->orig_rax = ~0UL;
+	r->orig_rax = call; /* a tracer looks at it */
 	return 0;
 }
 
@@ -552,6 +566,7 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 	struct process *p = t->process;
 	struct program g = {.file = f};
 	int err = check_exec(f);
+	u32 tid = t->tid;
 	*gone = false;
 	if (err)
 		return err;
@@ -585,6 +600,8 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 		quire_host_log(QUIRE_LOG_WARN,
 			       "exec of %s failed when the old program was gone (error %d)", name,
 			       -err);
+	else
+		trace_exec(tid);
 	return err;
 }
 

@@ -4,14 +4,14 @@
  *
  * A thread gives up what it has, and takes itself off its process; the last one
  * makes the process a zombie, hands its children to a reaper and tells the
- * parent.  A thread other than the leader vanishes at once; the leader stays in the
- * table of ids until the process is reaped (wait.c).
+ * parent.  A thread other than the leader vanishes at once, or when its tracer has heard
+ * of its end; the leader stays in the table of ids until the process is reaped (wait.c).
  *
  * The tree (parents, children, threads) changes under tree_lock; everything that
  * may sleep is given up before.
  */
 #include "../fs/vfs.h"
-#include "internal.h"
+#include "trace.h"
 
 /* Let a parent go on that waits in vfork. */
 void vfork_release(struct task *t)
@@ -159,16 +159,20 @@ void notify_parent(struct process *p, int code, int status)
 	spin_unlock(&tree_lock);
 }
 
+static void death_info(struct siginfo *info, struct process *p, u32 st)
+{
+	child_info(info, p, st & 0x7f ? CLD_KILLED : CLD_EXITED,
+		   st & 0x7f ? (int)(st & 0x7f) : (int)(st >> 8 & 0xff));
+}
+
 /* The death of p; tree_lock held.  True when nobody will wait for it. */
 static bool tell_death_locked(struct process *p)
 {
 	struct process *parent = p->parent;
 	struct siginfo info;
 	u64 flags = 0;
-	u32 st = p->exit_status;
 	bool gone = false;
-	child_info(&info, p, st & 0x7f ? CLD_KILLED : CLD_EXITED,
-		   st & 0x7f ? (int)(st & 0x7f) : (int)(st >> 8 & 0xff));
+	death_info(&info, p, p->exit_status);
 	info.si_signo = (s32)p->exit_signal;
 	if (p->exit_signal == SIGCHLD) {
 		u64 h = chld_action(parent, &flags);
@@ -180,6 +184,56 @@ static bool tell_death_locked(struct process *p)
 	}
 	waitq_wake_all(&parent->wait_child);
 	return gone;
+}
+
+/* Of a traced task: the tracer waits for it in any case. */
+static void tell_death_to_tracer_locked(struct task *t)
+{
+	struct process *p = t->process, *to = t->trace.tracer->process;
+	bool group = t == p->leader;
+	u32 sig = group && to == p->parent ? p->exit_signal : SIGCHLD;
+	struct siginfo info;
+	u64 flags;
+	death_info(&info, p, group ? p->exit_status : t->exit_code);
+	info.si_signo = (s32)sig;
+	info.chld.pid = (s32)t->tid;
+	info.chld.uid = t->cred->uid;
+	if (sig && (sig != SIGCHLD || chld_action(to, &flags) != SIG_IGN))
+		send_signal_process(to, (int)sig, &info);
+	waitq_wake_all(&to->wait_child);
+}
+
+void tell_real_parent_locked(struct process *p, struct list *dead)
+{
+	if (tell_death_locked(p)) {
+		release_process_locked(p);
+		list_add_tail(dead, &p->sibling);
+	}
+}
+
+void zombie_locked(struct process *p, struct list *dead)
+{
+	p->zombie = true;
+	if (p->leader->trace.tracer)
+		tell_death_to_tracer_locked(p->leader);
+	else
+		tell_real_parent_locked(p, dead);
+	waitq_wake_all(&p->wait_pidfd);
+}
+
+/* Threads end in any order, and traced ones stay until their tracers have heard of it. */
+static void last_of_group_locked(struct process *p, struct list *dead)
+{
+	if (!p->nr_running && p->nr_threads == 1 && !p->zombie && p->leader->exiting == 3)
+		zombie_locked(p, dead);
+	waitq_wake_all(&p->wait_exec);
+}
+
+void release_thread_locked(struct task *t, struct list *dead)
+{
+	task_unlink_locked(t);
+	last_of_group_locked(t->process, dead);
+	task_put(t);
 }
 
 /* ---- the end of a process -----------------------------------------------------------------------
@@ -206,11 +260,11 @@ static void reparent_children_locked(struct process *p, struct list *dead)
 			if (t->pdeath_signal)
 				send_signal_task(t, (int)t->pdeath_signal, NULL);
 		c->exit_signal = SIGCHLD;
-		if (c->zombie && tell_death_locked(c)) {
-			release_process_locked(c);
-			list_add_tail(dead, &c->sibling);
-		}
-		orphan_check_locked(c, p);
+		c->parent_tid = reaper->tgid;
+		if (c->zombie && !c->leader->trace.tracer)
+			tell_real_parent_locked(c, dead);
+		else
+			orphan_check_locked(c, p);
 	}
 }
 
@@ -249,7 +303,7 @@ static void account_thread(struct process *p, struct task *t)
 }
 
 /* The thread is no longer one that runs.  True: it was the last. */
-static bool leave_process(struct task *t, u32 code, bool *stopped)
+static bool leave_process(struct task *t, u32 code)
 {
 	struct process *p = t->process;
 	unsigned long irq = spin_lock_irq(&p->siglock);
@@ -259,21 +313,18 @@ static bool leave_process(struct task *t, u32 code, bool *stopped)
 	if (last && !p->group_exit)
 		p->exit_status = code;
 	sigpending_flush(&t->sig_pending, ~0UL);
-	if (p->stopping && p->stop_count && !--p->stop_count && !last) {
-		p->stopped = *stopped = true;
-		p->stop_reported = false;
-	}
 	if (last) {
 		sigpending_flush(&p->sig_pending, ~0UL);
-		p->stopping = p->stopped = false;
+		p->stopped = false;
+		p->stop_count = 0;
 	}
 	spin_unlock_irq(&p->siglock, irq);
 	return last;
 }
 
-static void become_zombie(struct task *t, struct list *dead)
+/* Nobody runs any more: what the process had besides its threads. */
+static void give_up_process_locked(struct process *p, struct list *dead)
 {
-	struct process *p = t->process;
 	unsigned long irq = spin_lock_irq(&p->siglock);
 	struct sighand *s = p->sighand;
 	p->sighand = NULL;
@@ -281,12 +332,47 @@ static void become_zombie(struct task *t, struct list *dead)
 	sighand_put(s);
 	reparent_children_locked(p, dead);
 	orphan_check_locked(p, NULL);
-	p->zombie = true;
-	if (tell_death_locked(p)) {
-		release_process_locked(p);
-		list_add_tail(dead, &p->sibling);
+}
+
+void finish_dead(struct list *dead)
+{
+	struct process *c, *tmp;
+	list_for_each_safe (c, tmp, dead, sibling) {
+		list_del(&c->sibling);
+		process_finished(c);
 	}
-	waitq_wake_all(&p->wait_pidfd);
+}
+
+/* The tracer may look at it for the last time; SIGKILL has done its work. */
+static void report_exit(struct task *t, u32 code)
+{
+	struct process *p = t->process;
+	if (!trace_event_wanted(PTRACE_EVENT_EXIT))
+		return;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	t->sig_pending.set &= ~SIGMASK(SIGKILL);
+	spin_unlock_irq(&p->siglock, irq);
+	trace_event(PTRACE_EVENT_EXIT, code);
+}
+
+/* From now on signals go to other threads; and so does this one's share of a stop. */
+static bool begin_exit(struct task *t)
+{
+	struct process *p = t->process;
+	struct task *o;
+	bool stopped = false;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	t->exiting = 1;
+	bool seems_last = p->nr_running == 1;
+	list_for_each (o, &p->threads, thread)
+		if (o != t && !o->exiting && p->sig_pending.set & ~o->sig_blocked)
+			task_flag_set(o, TASK_SIGPENDING);
+	if ((t->jobctl & JOB_STOP_PENDING) && !p->group_exit)
+		stopped = participate_locked(t);
+	spin_unlock_irq(&p->siglock, irq);
+	if (stopped)
+		notify_parent(p, CLD_STOPPED, (int)p->stop_signal);
+	return seems_last;
 }
 
 _Noreturn void thread_exit(u32 code)
@@ -294,20 +380,10 @@ _Noreturn void thread_exit(u32 code)
 	struct task *t = current();
 	struct process *p = t->process;
 	struct list dead = LIST_INIT(dead);
-	struct process *c, *tmp;
-	bool stopped = false;
 
 	irq_enable();
-	unsigned long irq = spin_lock_irq(&p->siglock);
-	t->exiting = 1;
-	bool seems_last = p->nr_running == 1;
-	/* Signals meant for this thread's process go to another one from now on. */
-	struct task *o;
-	list_for_each (o, &p->threads, thread)
-		if (o != t && !o->exiting && p->sig_pending.set & ~o->sig_blocked)
-			task_flag_set(o, TASK_SIGPENDING);
-	spin_unlock_irq(&p->siglock, irq);
-	if (seems_last) {
+	report_exit(t, code);
+	if (begin_exit(t)) {
 		itimers_exit(p);
 		timers_exit(p);
 	}
@@ -316,9 +392,7 @@ _Noreturn void thread_exit(u32 code)
 	vfork_release(t);
 	give_up_rest(t);
 
-	bool last = leave_process(t, code, &stopped);
-	if (stopped)
-		notify_parent(p, CLD_STOPPED, (int)p->stop_signal);
+	bool last = leave_process(t, code);
 	if (last) {
 		/* Threads may have made timers while this one was ending. */
 		itimers_exit(p);
@@ -327,20 +401,22 @@ _Noreturn void thread_exit(u32 code)
 			tty_session_exit(p);
 	}
 	spin_lock(&tree_lock);
+	trace_tracer_exits_locked(t, &dead);
 	t->sighand = NULL;
-	bool leader = p->leader == t;
-	if (!leader)
-		task_unlink_locked(t);
+	t->exit_code = p->group_exit ? p->exit_status : code;
+	t->exiting = 3;
+	bool leader = p->leader == t, stays = leader || t->trace.tracer;
 	if (last)
-		become_zombie(t, &dead);
-	waitq_wake_all(&p->wait_exec);
+		give_up_process_locked(p, &dead);
+	if (!stays)
+		task_unlink_locked(t);
+	else if (!leader)
+		tell_death_to_tracer_locked(t);
+	last_of_group_locked(p, &dead);
 	spin_unlock(&tree_lock);
-	if (!leader)
+	if (!stays)
 		task_put(t); /* the table's reference; the scheduler has its own while we run */
-	list_for_each_safe (c, tmp, &dead, sibling) {
-		list_del(&c->sibling);
-		process_finished(c);
-	}
+	finish_dead(&dead);
 	irq_disable();
 	__atomic_store_n(&t->state, (u32)TASK_DEAD, __ATOMIC_RELEASE);
 	schedule_exit();
@@ -355,7 +431,8 @@ _Noreturn void group_exit(u32 wait_status)
 	} else {
 		p->group_exit = true;
 		p->exit_status = wait_status;
-		p->stopping = p->stopped = false;
+		p->stopped = false;
+		p->stop_count = 0;
 		kill_other_threads(p, current());
 	}
 	spin_unlock_irq(&p->siglock, irq);

@@ -373,7 +373,7 @@ static struct process *reap_one(void)
 	struct process *c, *found = NULL;
 	spin_lock(&tree_lock);
 	list_for_each (c, &init_process->children, sibling)
-		if (c->zombie) {
+		if (c->zombie && !c->leader->trace.tracer) {
 			found = c;
 			init_process->cmaxrss =
 			    quire_max(init_process->cmaxrss, quire_max(c->maxrss, c->cmaxrss));

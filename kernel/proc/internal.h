@@ -78,6 +78,7 @@
 #define CLD_EXITED 1
 #define CLD_KILLED 2
 #define CLD_DUMPED 3
+#define CLD_TRAPPED 4
 #define CLD_STOPPED 5
 #define CLD_CONTINUED 6
 
@@ -105,6 +106,7 @@
 #define CAP_SETPCAP 8
 #define CAP_IPC_LOCK 14
 #define CAP_SYS_RAWIO 17
+#define CAP_SYS_PTRACE 19
 #define CAP_SYS_ADMIN 21
 #define CAP_SYS_NICE 23
 #define CAP_SYS_RESOURCE 24
@@ -210,7 +212,34 @@ void release_process_locked(struct process *p); /* a zombie nobody will wait for
 void process_finished(struct process *p);       /* after release, without locks */
 /* Tell the parent of a stop (CLD_STOPPED) or a continuation; no lock is held. */
 void notify_parent(struct process *p, int code, int status);
+/* The last of p's threads is gone but for the leader: it is a zombie, and who waits for it
+ * hears of it.  Tree_lock held.  What nobody will wait for goes to dead (by sibling), for
+ * process_finished(). */
+void zombie_locked(struct process *p, struct list *dead);
+/* A traced thread ended and its tracer knows (or is gone): out of the tables, with one
+ * reference to put; tree_lock held.  Not for leaders. */
+void release_thread_locked(struct task *t, struct list *dead);
+/* p is a zombie that was traced; tell its parent.  Tree_lock held. */
+void tell_real_parent_locked(struct process *p, struct list *dead);
+/* The thread of p's parent that counts as its parent: the one that made it, or another. */
+struct task *parent_thread_locked(struct process *p);
+void finish_dead(struct list *dead); /* no lock held */
 void orphan_check_locked(struct process *p, struct process *parent);
+
+/* Bits of task->jobctl; the low byte is the signal of the group's stop. */
+#define JOB_SIGNAL 0xffu
+#define JOB_STOP_PENDING 0x100u  /* to join the group's stop */
+#define JOB_STOP_CONSUME 0x200u  /* and counted in stop_count */
+#define JOB_STOP_DEQUEUED 0x400u /* took a stop signal, and no SIGCONT came since */
+#define JOB_TRAP_STOP 0x800u     /* to stop for the tracer */
+#define JOB_TRAP_NOTIFY 0x1000u  /* to tell the tracer (SEIZE) that the group's state changed */
+#define JOB_TRAPPING 0x2000u     /* who attaches waits for it to go from stopped to traced */
+#define JOB_LISTENING 0x4000u    /* PTRACE_LISTEN: stopped, but the tracer may not use it */
+#define JOB_STOPPED 0x8000u      /* in the group's stop */
+#define JOB_TRACED 0x10000u      /* in a stop for the tracer */
+#define JOB_FROZEN 0x20000u      /* the tracer is at work on it: SIGKILL has to wait */
+#define JOB_TRAPS (JOB_TRAP_STOP | JOB_TRAP_NOTIFY)
+#define JOB_PENDING (JOB_STOP_PENDING | JOB_TRAPS)
 
 /* ---- signal.c ---------------------------------------------------------------------- */
 
@@ -238,9 +267,16 @@ int signal_next(struct siginfo *info, struct sigaction_k *act);
 /* sigframe.c: 0 or -EFAULT */
 int signal_frame(struct regs *r, int sig, const struct siginfo *info, const struct sigaction_k *act,
 		 u64 mask);
+/* Queue a signal for t when the tracer's answer to it came too late; siglock held. */
+void signal_requeue_locked(struct task *t, int sig, const struct siginfo *info);
+/* Make t see to TASK_SIGPENDING; fatal: whatever it does, but for what a tracer is at.
+ * siglock held. */
+void wake_for_signal(struct task *t, bool fatal);
+/* The nth (from 0) that is queued for t, or for its process. */
+bool signal_peek(struct task *t, bool shared, u64 nth, struct siginfo *info);
+bool participate_locked(struct task *t); /* in a group stop; true: it is complete now */
 void sigframe_init(void);
 size_t sigframe_size(void); /* AT_MINSIGSTKSZ */
-void stop_here(void);       /* while the process is stopped */
 
 /* setmm.c: prctl(PR_SET_MM), with its arguments from the second on. */
 long prctl_set_mm(int option, u64 addr, u64 size, u64 none);

@@ -130,7 +130,7 @@ static void add_threads(struct process *p, struct rusage_k *out)
 	struct task *t;
 	unsigned long irq = spin_lock_irq(&p->siglock);
 	list_for_each (t, &p->threads, thread) {
-		if (t->exiting == 2)
+		if (t->exiting >= 2)
 			continue;
 		out->minflt += (s64)t->min_flt;
 		out->majflt += (s64)t->maj_flt;

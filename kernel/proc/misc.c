@@ -451,17 +451,6 @@ SYSCALL2(setns, int, fd, int, type)
 	return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
 }
 
-SYSCALL4(ptrace, s64, request, s32, pid, u64, addr, u64, data)
-{
-	(void)addr, (void)data;
-	if (request == 0)
-		return -EPERM; /* PTRACE_TRACEME */
-	struct task *t = task_find((u32)pid);
-	if (t)
-		task_put(t);
-	return t ? -EPERM : -ESRCH;
-}
-
 SYSCALL3(seccomp, u32, op, u32, flags, u64, args)
 {
 	(void)op, (void)flags, (void)args;

@@ -110,19 +110,17 @@ struct process {
 	struct waitq wait_child;       /* parent sleeps here in wait4 */
 	struct waitq wait_pidfd;       /* woken when it becomes a zombie */
 	u32 ppid;                      /* the parent's tgid; readable without a lock */
+	u32 parent_tid;                /* the parent's thread that made it; tree lock */
 	u32 exit_status;               /* wait status */
 	bool group_exit, zombie, stopped, continued;
-	bool stopping;           /* threads are to stop, or have */
 	bool notify_cont;        /* tell the parent that it goes on */
 	u32 nr_running;          /* threads that have not exited */
 	u32 stop_count;          /* threads that still have to stop */
-	u32 stop_seq;            /* counts the stops */
-	bool stop_dequeued;      /* a stop signal is being acted on, and no SIGCONT came since */
 	struct sighand *sighand; /* its reference; guarded by siglock, null in a zombie */
 	u32 stop_signal;
 	bool stop_reported;
 	struct task *exec_task; /* this thread execs: the others end */
-	struct waitq wait_exec; /* it waits here */
+	struct waitq wait_exec; /* it waits here; and who attaches to a stopped thread */
 	bool reaped;
 	u32 exit_signal; /* sent to the parent at death */
 	bool child_subreaper;
@@ -251,6 +249,14 @@ void force_signal(int sig, const struct siginfo *info);
 /* On the way back to user mode, interrupts on: deliver signals, stop, run task work.
  * Called by entry code whenever sig_flag or resched is set. */
 void exit_to_user(struct regs *r, bool from_syscall);
+
+/* trace.c: what ptrace(2) needs of others. */
+/* May current trace t, or look into it?  Against the file system ids (or else the real
+ * ones), as /proc does.  0 or -EPERM. */
+int ptrace_may_access(struct task *t, bool fs_ids);
+u32 trace_tracer_tid(struct task *t); /* 0: not traced */
+/* A call of a traced task begins (false: it is not to be carried out). */
+bool trace_syscall_enter(struct regs *r);
 #define ERESTARTSYS 512
 #define ERESTARTNOINTR 513
 #define ERESTARTNOHAND 514

@@ -11,7 +11,7 @@
  * it; the thread finds out what there is in deliver.c.  Signals that end the
  * process for sure do so here at once, so that killable waits end.
  */
-#include "internal.h"
+#include "trace.h"
 
 #define SYNCHRONOUS                                                                \
 	(SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) | \
@@ -128,8 +128,9 @@ static int pending_take(struct sigpending *p, u64 mask, struct siginfo *info)
 void signal_recalc_locked(struct task *t)
 {
 	struct process *p = t->process;
-	if (((t->sig_pending.set | p->sig_pending.set) & ~t->sig_blocked) || p->stopping ||
-	    p->group_exit || p->notify_cont || (p->exec_task && p->exec_task != t))
+	if (((t->sig_pending.set | p->sig_pending.set) & ~t->sig_blocked) ||
+	    (t->jobctl & JOB_PENDING) || p->group_exit || p->notify_cont ||
+	    (p->exec_task && p->exec_task != t))
 		task_flag_set(t, TASK_SIGPENDING);
 	else if (t == current())
 		task_flag_clear(t, TASK_SIGPENDING);
@@ -158,11 +159,17 @@ static bool some_thread_blocks(struct process *p, struct task *only, int sig)
 	return false;
 }
 
-static void wake_for_signal(struct task *t, bool fatal)
+void wake_for_signal(struct task *t, bool fatal)
 {
 	u32 states = 1u << TASK_INTERRUPTIBLE;
-	if (fatal)
+	if (fatal) {
 		states |= 1u << TASK_KILLABLE | 1u << TASK_STOPPED;
+		t->jobctl &= ~JOB_STOPPED;
+	}
+	if (fatal && !(t->jobctl & JOB_FROZEN)) {
+		states |= 1u << TASK_TRACED;
+		t->jobctl &= ~JOB_TRACED;
+	}
 	task_flag_set(t, TASK_SIGPENDING);
 	if (!wake_task(t, states) && t != current())
 		sched_kick(t);
@@ -174,6 +181,7 @@ void kill_other_threads(struct process *p, struct task *except)
 	list_for_each (t, &p->threads, thread)
 		if (t != except && !t->exiting) {
 			t->sig_pending.set |= SIGMASK(SIGKILL);
+			t->jobctl &= ~(JOB_PENDING | JOB_STOP_CONSUME);
 			wake_for_signal(t, true);
 		}
 }
@@ -209,18 +217,28 @@ static bool surely_fatal(struct process *p, int sig)
 				  !(SIGMASK(sig) & (DEFAULT_IGNORED | DEFAULT_CORE | STOPPING)));
 }
 
+/* Whoever traces it wants to see the signal first. */
+static bool shown_to_tracer(struct process *p, struct task *t, int sig)
+{
+	if (!t)
+		t = p->leader;
+	return t && t->trace.tracer && sig != SIGKILL;
+}
+
 static void tell_thread(struct process *p, struct task *t, int sig)
 {
+	bool shown = shown_to_tracer(p, t, sig);
 	if (t ? !wants(t, sig) : !(t = choose_thread(p, sig)))
 		return;
 	if (t->sig_waiting & SIGMASK(sig)) { /* it takes the signal itself: no delivery */
 		wake_task(t, 1u << TASK_INTERRUPTIBLE);
 		return;
 	}
-	if (!p->group_exit && surely_fatal(p, sig)) {
+	if (!p->group_exit && !shown && surely_fatal(p, sig)) {
 		p->group_exit = true;
 		p->exit_status = (u32)sig;
-		p->stopping = p->stopped = false;
+		p->stopped = false;
+		p->stop_count = 0;
 		kill_other_threads(p, NULL);
 		return;
 	}
@@ -243,22 +261,23 @@ static void stop_or_continue(struct process *p, int sig)
 	struct task *t;
 	if (STOPPING & SIGMASK(sig))
 		flush_everywhere(p, SIGMASK(SIGCONT));
-	if (sig != SIGCONT && sig != SIGKILL)
+	if (sig != SIGCONT)
 		return;
-	p->stop_dequeued = false;
-	if (sig == SIGCONT)
-		flush_everywhere(p, STOPPING);
-	if (!p->stopping)
-		return;
-	if (p->stopped && sig == SIGCONT) {
-		p->continued = true;
-		p->notify_cont = true;
-	}
-	p->stopping = p->stopped = false;
+	flush_everywhere(p, STOPPING);
+	if (p->stopped)
+		p->continued = p->notify_cont = true;
+	p->stopped = false;
+	p->stop_count = 0;
 	list_for_each (t, &p->threads, thread) {
+		t->jobctl &= ~(JOB_STOP_PENDING | JOB_STOP_CONSUME | JOB_STOP_DEQUEUED);
 		if (p->notify_cont)
 			task_flag_set(t, TASK_SIGPENDING);
-		wake_task(t, 1u << TASK_STOPPED);
+		if (t->trace.seized) {
+			trace_notify_locked(t);
+		} else {
+			t->jobctl &= ~JOB_STOPPED;
+			wake_task(t, 1u << TASK_STOPPED);
+		}
 	}
 }
 
@@ -271,7 +290,7 @@ static bool send_locked(struct process *p, struct task *t, int sig, struct sigen
 	if (!p->sighand || p == init_process)
 		return false;
 	stop_or_continue(p, sig);
-	if (ignored(p, sig) && !some_thread_blocks(p, t, sig))
+	if (ignored(p, sig) && !shown_to_tracer(p, t, sig) && !some_thread_blocks(p, t, sig))
 		return false;
 	if (sig < SIGRTMIN && (q->set & SIGMASK(sig)))
 		return false;
@@ -296,6 +315,31 @@ static int send(struct process *p, struct task *t, int sig, const struct siginfo
 	if (e && !queued)
 		entry_release(e);
 	return 0;
+}
+
+void signal_requeue_locked(struct task *t, int sig, const struct siginfo *info)
+{
+	struct sigentry *e = entry_new(sig, info);
+	if (!send_locked(t->process, t, sig, e) && e)
+		entry_release(e);
+}
+
+/* The nth entry of t's queue, or its process's: false when there are fewer. */
+bool signal_peek(struct task *t, bool shared, u64 nth, struct siginfo *info)
+{
+	struct process *p = t->process;
+	struct sigpending *q = shared ? &p->sig_pending : &t->sig_pending;
+	struct sigentry *e;
+	bool found = false;
+	unsigned long irq = spin_lock_irq(&p->siglock);
+	list_for_each (e, &q->queue, node)
+		if (!nth--) {
+			*info = e->info;
+			found = true;
+			break;
+		}
+	spin_unlock_irq(&p->siglock, irq);
+	return found;
 }
 
 int send_signal_task(struct task *t, int sig, const struct siginfo *info)
@@ -471,22 +515,43 @@ void set_blocked(u64 mask)
 	spin_unlock_irq(&p->siglock, irq);
 }
 
+bool participate_locked(struct task *t)
+{
+	struct process *p = t->process;
+	bool counted = t->jobctl & JOB_STOP_CONSUME;
+	t->jobctl &= ~(JOB_STOP_PENDING | JOB_STOP_CONSUME | JOB_STOP_DEQUEUED);
+	if (!counted)
+		return false;
+	if (p->stop_count)
+		p->stop_count--;
+	if (p->stop_count || p->stopped)
+		return false;
+	p->stopped = true;
+	p->stop_reported = p->continued = false;
+	return true;
+}
+
 /* Begin a stop of the whole process, unless SIGCONT came since; siglock held. */
 static void begin_stop_locked(struct process *p, int sig)
 {
-	struct task *t;
-	if (!p->stop_dequeued || p->group_exit || p->stopping)
+	struct task *t, *me = current();
+	if (!(me->jobctl & JOB_STOP_DEQUEUED) || p->group_exit || p->exec_task ||
+	    (me->jobctl & JOB_STOP_PENDING))
 		return;
-	p->stop_dequeued = false;
-	p->stopping = true;
-	p->stop_signal = (u32)sig;
-	p->stop_seq++;
+	if (!p->stopped)
+		p->stop_signal = (u32)sig;
 	p->stop_count = 0;
-	list_for_each (t, &p->threads, thread)
-		if (!t->exiting) {
-			p->stop_count++;
+	list_for_each (t, &p->threads, thread) {
+		if (t->exiting || (t->jobctl & JOB_STOPPED))
+			continue;
+		t->jobctl =
+		    (t->jobctl & ~JOB_SIGNAL) | (u32)sig | JOB_STOP_PENDING | JOB_STOP_CONSUME;
+		p->stop_count++;
+		if (t != me && t->trace.seized)
+			trace_notify_locked(t);
+		else
 			wake_for_signal(t, false);
-		}
+	}
 }
 
 int signal_next(struct siginfo *info, struct sigaction_k *act)
@@ -497,7 +562,8 @@ int signal_next(struct siginfo *info, struct sigaction_k *act)
 	int sig;
 	for (;;) {
 		u64 allowed = ~t->sig_blocked;
-		if (p->stopping || p->group_exit || (p->exec_task && p->exec_task != t)) {
+		if ((t->jobctl & JOB_PENDING) || p->group_exit ||
+		    (p->exec_task && p->exec_task != t)) {
 			sig = 0; /* the caller looks at these first */
 			break;
 		}
@@ -506,6 +572,17 @@ int signal_next(struct siginfo *info, struct sigaction_k *act)
 			sig = pending_take(&p->sig_pending, allowed, info);
 		if (!sig)
 			break;
+		if (SIGMASK(sig) & STOPPING)
+			t->jobctl |= JOB_STOP_DEQUEUED;
+		if (t->trace.tracer && sig != SIGKILL) {
+			/* The tracer may make a stop signal of it. */
+			t->jobctl |= JOB_STOP_DEQUEUED;
+			spin_unlock_irq(&p->siglock, irq);
+			sig = trace_signal(sig, info);
+			irq = spin_lock_irq(&p->siglock);
+			if (!sig)
+				continue;
+		}
 		spin_lock(&p->sighand->lock);
 		struct sigaction_k *a = &p->sighand->action[sig - 1];
 		*act = *a;
@@ -518,7 +595,6 @@ int signal_next(struct siginfo *info, struct sigaction_k *act)
 			break;
 		if (SIGMASK(sig) & DEFAULT_IGNORED)
 			continue;
-		p->stop_dequeued = true;
 		if (sig != SIGSTOP) { /* looking at the group takes the tree lock */
 			spin_unlock_irq(&p->siglock, irq);
 			bool orphaned = process_group_orphaned(p->pgid);

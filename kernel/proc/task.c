@@ -501,7 +501,7 @@ void process_cpu_times(struct process *p, u64 *user, u64 *system)
 	*system = p->stime;
 	list_for_each (t, &p->threads, thread) {
 		u64 u, s;
-		if (t->exiting == 2)
+		if (t->exiting >= 2)
 			continue; /* counted in the process already */
 		task_cpu_times(t, &u, &s);
 		*user += u;

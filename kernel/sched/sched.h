@@ -22,6 +22,7 @@ enum task_state {
 	TASK_UNINTERRUPTIBLE, /* sleeps; only a wake-up does */
 	TASK_KILLABLE,        /* sleeps; only a fatal signal wakes it */
 	TASK_STOPPED,         /* by SIGSTOP and the like */
+	TASK_TRACED,          /* stopped for its tracer */
 	TASK_ZOMBIE,          /* exited, not reaped */
 	TASK_DEAD,            /* never runs again; to be freed */
 };
@@ -45,6 +46,25 @@ struct sigpending {
 #define TASK_WORK_MASK 4u    /* restore sig_saved */
 #define TASK_WORK_SETTID 16u /* write set_child_tid */
 #define TASK_WORK_EXEC 8u    /* a new process of the kernel's: run its first program */
+#define TASK_WORK_TRACE 32u  /* the end of a system call is to be reported to the tracer */
+
+struct siginfo;
+
+/* What ptrace(2) knows of a task; proc/trace.c.  The tracer changes under tree_lock and the
+ * siglock of the traced one's process: either is enough to read it. */
+struct trace {
+	struct task *tracer;    /* null: not traced */
+	struct list traced;     /* in the tracer's tracees; guarded by tree_lock */
+	struct list tracees;    /* whom this task traces; guarded by tree_lock */
+	struct siginfo *info;   /* of the stop it is in; null: none.  Guarded by siglock */
+	u64 message;            /* of the last event */
+	u32 options;            /* PTRACE_O_* */
+	u32 code;               /* why it stopped; then the signal to go on with.  siglock */
+	bool seized;            /* by PTRACE_SEIZE */
+	bool syscalls, emulate; /* stop at system calls; don't carry them out */
+	bool step, forced_tf;   /* single steps; the trap flag is the tracer's doing */
+	u16 segments[4];        /* ds, es, fs, gs as set in this stop; no such segments are there */
+};
 
 /* What was read and written: by calls, and from and to the host's files. */
 struct io_counts {
@@ -104,7 +124,7 @@ struct task {
 	u64 rseq, rseq_len;
 	u32 rseq_sig;
 	u32 exit_code; /* wait status, when exiting */
-	u32 exiting;
+	u32 exiting;   /* 1: on its way; 2: no longer counts; 3: only its exit code is left */
 	u64 min_flt, maj_flt;
 	struct io_counts io;
 	void *restart; /* restart_syscall(2) calls it: long (*)(struct task *) */
@@ -114,7 +134,10 @@ struct task {
 	u64 timer_slack;
 	struct task *vfork_parent; /* to wake when this one execs or exits */
 	u32 vfork_done;
-	u64 syscall_nr; /* running system call, for /proc and logs */
+	u64 syscall_nr;    /* running system call, for /proc and logs */
+	u32 syscall_limit; /* calls from this number on take the slow way: 0 when traced */
+	u32 jobctl;        /* JOB_*, of proc/internal.h; guarded by siglock */
+	struct trace trace;
 };
 
 /* The user registers of a task that is in the kernel. */

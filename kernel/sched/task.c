@@ -14,6 +14,7 @@
 #include "../arch/arch.h"
 #include "../lib/string.h"
 #include "../proc/proc.h"
+#include "../syscall/syscall.h"
 #include "rq.h"
 
 #define STACK_SIZE (KSTACK_PAGES * QUIRE_PAGE_SIZE)
@@ -100,6 +101,9 @@ struct task *task_alloc(void)
 	if (!t)
 		return NULL;
 	list_init(&t->run);
+	list_init(&t->trace.traced);
+	list_init(&t->trace.tracees);
+	t->syscall_limit = SYSCALL_COUNT;
 	t->refs = 1;
 	t->state = TASK_UNINTERRUPTIBLE;
 	t->affinity = ~0UL;

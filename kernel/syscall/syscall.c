@@ -11,9 +11,7 @@
 
 #include "../lib/print.h"
 #include "../lib/string.h"
-#include "../sched/sched.h"
-
-#define NR_CALLS 451
+#include "../proc/proc.h"
 
 #define Y(nr, name) long sys_##name(struct regs *);
 #define N(nr, name, err)
@@ -22,7 +20,7 @@
 #undef N
 
 /* Calls that are there; null: see missing[]. */
-static syscall_fn *const calls[NR_CALLS] = {
+static syscall_fn *const calls[SYSCALL_COUNT] = {
 #define Y(nr, name) [nr] = sys_##name,
 #define N(nr, name, err)
 #include "table.h"
@@ -33,7 +31,7 @@ static syscall_fn *const calls[NR_CALLS] = {
 static const struct {
 	const char *name;
 	u16 err;
-} missing[NR_CALLS] = {
+} missing[SYSCALL_COUNT] = {
 #define Y(nr, name)
 #define N(nr, name, err) [nr] = {#name, err},
 #include "table.h"
@@ -41,11 +39,11 @@ static const struct {
 #undef N
 };
 
-static u64 logged[(NR_CALLS + 63) / 64];
+static u64 logged[(SYSCALL_COUNT + 63) / 64];
 
 static long not_there(u64 nr)
 {
-	if (nr >= NR_CALLS || !missing[nr].name)
+	if (nr >= SYSCALL_COUNT || !missing[nr].name)
 		return -ENOSYS; /* Linux 6.1 has no such number */
 	u64 bit = 1UL << nr % 64;
 	if (!(__atomic_fetch_or(&logged[nr / 64], bit, __ATOMIC_RELAXED) & bit))
@@ -54,14 +52,30 @@ static long not_there(u64 nr)
 	return -(long)missing[nr].err;
 }
 
+/* A call that isn't there, or one of a task that is traced. */
+static __attribute__((noinline)) void slow_way(struct regs *regs)
+{
+	u32 nr = (u32)regs->orig_rax;
+	if (!current()->syscall_limit) {
+		if (!trace_syscall_enter(regs))
+			return;
+		nr = (u32)regs->orig_rax; /* which the tracer may have changed */
+	}
+	if (nr < SYSCALL_COUNT && calls[nr])
+		regs->rax = (u64)calls[nr](regs);
+	else if (nr != ~0u) /* which is no call: rax stays what it is */
+		regs->rax = (u64)not_there(nr);
+}
+
 void syscall_dispatch(struct regs *regs)
 {
-	u64 nr = regs->orig_rax;
-	current()->syscall_nr = nr;
-	if (quire_likely(nr < NR_CALLS && calls[nr]))
+	u32 nr = (u32)regs->orig_rax; /* Linux ignores the upper half, too */
+	struct task *t = current();
+	t->syscall_nr = nr;
+	if (quire_likely(nr < t->syscall_limit && calls[nr]))
 		regs->rax = (u64)calls[nr](regs);
 	else
-		regs->rax = (u64)not_there(nr);
+		slow_way(regs);
 }
 
 #define REMEMBERED 64

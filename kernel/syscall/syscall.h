@@ -48,6 +48,8 @@
 	SYSCALL_BODY(n, (REGS_, t1 a1, t2 a2, t3 a3, t4 a4, t5 a5, t6 a6), regs, (t1)regs->rdi, \
 		     (t2)regs->rsi, (t3)regs->rdx, (t4)regs->r10, (t5)regs->r8, (t6)regs->r9)
 
+#define SYSCALL_COUNT 451u /* numbers of Linux 6.1 */
+
 typedef long syscall_fn(struct regs *);
 
 /* syscall.c: called by entry code with interrupts on; writes regs->rax. */
