@@ -178,6 +178,7 @@ struct quire_smaps {
 	u64 rss, shared_clean, shared_dirty, private_clean, private_dirty;
 	u64 referenced, anonymous, lazyfree, swap;
 	u64 pss, pss_dirty, pss_anon, pss_file, pss_shmem, locked; /* shifted */
+	u64 active, mapcount_max; /* bytes of pages on the active list; for numa_maps */
 };
 void quire_mm_smaps(struct quire_mm *mm, u64 start, u64 end, struct quire_smaps *out);
 

@@ -33,6 +33,7 @@ void seq_putc(struct seq *s, char c);
 void seq_escape(struct seq *s, const char *text, const char *also);
 /* The name of a path, "\n" escaped; label when it has none. */
 void seq_path(struct seq *s, const struct path *p);
+void seq_path_escaped(struct seq *s, const struct path *p, const char *also);
 
 /* What an entry is about; references are held while a function of it runs. */
 struct proc_ctx {
@@ -126,6 +127,7 @@ s64 proc_write_timerslack(struct proc_ctx *c, char *buf, size_t n);
 /* proc_maps.c */
 int proc_show_maps(struct seq *s, struct proc_ctx *c);
 int proc_show_smaps(struct seq *s, struct proc_ctx *c);
+int proc_show_numa_maps(struct seq *s, struct proc_ctx *c);
 int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c);
 s64 proc_clear_refs(struct proc_ctx *c, char *buf, size_t n);
 int proc_show_mounts(struct seq *s, struct proc_ctx *c);

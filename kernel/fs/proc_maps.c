@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What /proc/PID says about memory in words: maps, smaps, smaps_rollup; and clear_refs.
+ * What /proc/PID says about memory in words: maps, smaps, smaps_rollup, numa_maps; and
+ * clear_refs.
  *
  * Locking: the core's, inside its calls; the address space is held by reference.
  * The text is made region by region, each asked for by its address, so it stays
@@ -176,6 +177,52 @@ static void smaps_one(struct seq *s, struct quire_mm *mm, const struct quire_vma
 int proc_show_smaps(struct seq *s, struct proc_ctx *c)
 {
 	return each_vma(s, c, smaps_one);
+}
+
+static void number(struct seq *s, const char *name, u64 n)
+{
+	if (n)
+		seq_printf(s, " %s=%lu", name, n);
+}
+
+/* One node, and its policy for all. */
+static void numa_one(struct seq *s, struct quire_mm *mm, const struct quire_vma_info *v)
+{
+	struct quire_smaps m = {0};
+	struct file *f = (struct file *)v->file;
+	if (v->start >= QUIRE_USER_END)
+		return; /* not memory of the process */
+	seq_printf(s, "%08lx default", v->start);
+	if (f || v->number) {
+		seq_puts(s, " file=");
+		if (f)
+			seq_path_escaped(s, &f->path, "\n\t= ");
+		else
+			seq_escape(s, v->name, "\n\t= ");
+	} else if (v->name && (!strcmp(v->name, "[heap]") || !strcmp(v->name, "[stack]"))) {
+		seq_puts(s, v->name[1] == 'h' ? " heap" : " stack");
+	}
+	if (!(v->flags & VM_SPECIAL))
+		quire_mm_smaps(mm, v->start, v->end, &m);
+	u64 pages = m.rss / QUIRE_PAGE_SIZE, anon = m.anonymous / QUIRE_PAGE_SIZE;
+	u64 dirty = (m.shared_dirty + m.private_dirty) / QUIRE_PAGE_SIZE;
+	if (pages) {
+		number(s, "anon", anon);
+		number(s, "dirty", dirty);
+		if (pages != anon && pages != dirty)
+			number(s, "mapped", pages);
+		if (m.mapcount_max > 1)
+			number(s, "mapmax", m.mapcount_max);
+		if (m.active < m.rss)
+			seq_printf(s, " active=%lu", m.active / QUIRE_PAGE_SIZE);
+		seq_printf(s, " N0=%lu kernelpagesize_kB=4", pages);
+	}
+	seq_putc(s, '\n');
+}
+
+int proc_show_numa_maps(struct seq *s, struct proc_ctx *c)
+{
+	return each_vma(s, c, numa_one);
 }
 
 static void add(struct quire_smaps *sum, const struct quire_smaps *m)

@@ -485,6 +485,8 @@ static const struct proc_entry no_entries[] = {{0}};
 	    {"mem", S_IFREG | 0600, .fops = &proc_mem_ops, .guarded = true, .keeps = true},        \
 	    {"mountinfo", S_IFREG | 0444, .show = proc_show_mountinfo},                            \
 	    {"mounts", S_IFREG | 0444, .show = proc_show_mounts},                                  \
+	    {"numa_maps", S_IFREG | 0444, .show = proc_show_numa_maps, .guarded = true,            \
+	     .keeps = true},                                                                       \
 	    {"oom_adj", S_IFREG | 0644, .show = proc_show_oom_adj, .write = proc_write_oom_adj},   \
 	    {"oom_score", S_IFREG | 0444, .show = proc_show_oom_score},                            \
 	    {"oom_score_adj", S_IFREG | 0644, .show = proc_show_oom_score_adj,                     \

@@ -92,10 +92,15 @@ void seq_escape(struct seq *s, const char *text, const char *also)
 
 void seq_path(struct seq *s, const struct path *p)
 {
+	seq_path_escaped(s, p, "\n");
+}
+
+void seq_path_escaped(struct seq *s, const struct path *p, const char *also)
+{
 	char *buf = quire_kmalloc(PATH_MAX, GFP_KERNEL);
 	char *name = buf ? path_name(p, buf, PATH_MAX) : NULL;
 	if (name)
-		seq_escape(s, name, "\n");
+		seq_escape(s, name, also);
 	else
 		s->failed |= !buf;
 	quire_kfree(buf);

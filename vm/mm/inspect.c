@@ -119,6 +119,9 @@ static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *
 		s->lazyfree += QUIRE_PAGE_SIZE;
 	if (v->flags & VM_LOCKED)
 		s->locked += share;
+	if (page_test(p, PG_ACTIVE))
+		s->active += QUIRE_PAGE_SIZE;
+	s->mapcount_max = quire_max(s->mapcount_max, sharers);
 	return false;
 }
 

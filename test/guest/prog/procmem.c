@@ -384,6 +384,47 @@ static void shares(void)
 	child(smaps_in_child);
 }
 
+/* A line of numa_maps, but for what depends on the lists' state and on what else runs. */
+static void show_numa(const char *what, const void *p)
+{
+	char head[32], *at, *end;
+	snprintf(head, sizeof(head), "%08lx ", (unsigned long)p);
+	at = strstr(text("/proc/self/numa_maps"), head);
+	if (!at) {
+		printf("%-18s none\n", what);
+		return;
+	}
+	end = strchr(at, '\n');
+	*end = 0;
+	printf("%-18s", what);
+	for (char *tok = strtok(at + strlen(head), " "); tok; tok = strtok(NULL, " "))
+		if (strncmp(tok, "active=", 7))
+			printf(" %s", tok);
+	printf("\n");
+}
+
+static void numa(void)
+{
+	int fd = temp_file("/dev/shm/pm-g= h", 8), m = memfd_create("x y", 0);
+	char *p = map(8, RW, ANON, -1), *s;
+	show_numa("untouched", p);
+	memset(p, 1, 3 * P);
+	show_numa("written", p);
+	p = map(8, RW, MAP_PRIVATE, fd);
+	p[0] = 1;
+	show_numa("file", p);
+	unlink("/dev/shm/pm-g= h");
+	if (ftruncate(m, 4 * P))
+		die("ftruncate");
+	s = map(4, RW, MAP_SHARED, m);
+	s[0] = s[P] = 1;
+	show_numa("memfd", s);
+	p = map(4, RW, MAP_SHARED | MAP_ANONYMOUS, -1);
+	p[0] = 1;
+	show_numa("shared", p);
+	show_numa("[vdso]", special("[vdso]"));
+}
+
 /* Pss of the rollup is the sum of its three parts, and of the mappings' within rounding. */
 static void rollup(void)
 {
@@ -728,12 +769,20 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*fn)(void);
-	} cases[] = {
-	    {"names", names},        {"flags", flags},         {"smaps", smaps},
-	    {"shares", shares},      {"rollup", rollup},       {"differences", differences},
-	    {"locked", locked},      {"tables", tables},       {"peaks", peaks},
-	    {"pages", pages},        {"map_files", map_files}, {"scores", scores},
-	    {"arguments", arguments}};
+	} cases[] = {{"names", names},
+		     {"flags", flags},
+		     {"smaps", smaps},
+		     {"shares", shares},
+		     {"numa", numa},
+		     {"rollup", rollup},
+		     {"differences", differences},
+		     {"locked", locked},
+		     {"tables", tables},
+		     {"peaks", peaks},
+		     {"pages", pages},
+		     {"map_files", map_files},
+		     {"scores", scores},
+		     {"arguments", arguments}};
 	if (argc < 2) {
 		/* With arguments that are known. */
 		execl("/proc/self/exe", "procmem", "-", NULL);
