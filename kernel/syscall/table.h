@@ -141,8 +141,7 @@ Y(131, sigaltstack)
 Y(132, utime)
 Y(133, mknod)
 N(134, uselib, ENOSYS)
-Y(135, personality) /* ADDR_NO_RANDOMIZE, ADDR_COMPAT_LAYOUT, MMAP_PAGE_ZERO and READ_IMPLIES_EXEC
-		       have an effect */
+Y(135, personality) /* ADDR_NO_RANDOMIZE, ADDR_COMPAT_LAYOUT, MMAP_PAGE_ZERO and READ_IMPLIES_EXEC have an effect */
 N(136, ustat, ENOSYS)
 Y(137, statfs)
 Y(138, fstatfs)
@@ -164,8 +163,7 @@ Y(153, vhangup)
 N(154, modify_ldt, ENOSYS)
 N(155, pivot_root, EPERM)
 N(156, _sysctl, ENOSYS)
-Y(157, prctl) /* options that are not about names, dumpability, capabilities, subreapers, death
-		 signals, timer slack, the memory's layout: EINVAL */
+Y(157, prctl) /* options that are not about names, dumpability, capabilities, subreapers, death signals, timer slack, the memory's layout: EINVAL */
 Y(158, arch_prctl)
 Y(159, adjtimex) /* reading only */
 Y(160, setrlimit)
@@ -173,14 +171,14 @@ Y(161, chroot)
 Y(162, sync)
 N(163, acct, EPERM)
 Y(164, settimeofday)
-Y(165, mount)   /* always EPERM: the mounts are fixed */
+Y(165, mount) /* always EPERM: the mounts are fixed */
 Y(166, umount2) /* mounts are always busy */
 N(167, swapon, EPERM)
 N(168, swapoff, EPERM)
 Y(169, reboot) /* EPERM */
 Y(170, sethostname)
 Y(171, setdomainname)
-Y(172, iopl)   /* EPERM */
+Y(172, iopl) /* EPERM */
 Y(173, ioperm) /* EPERM */
 N(174, create_module, ENOSYS)
 N(175, init_module, EPERM)
@@ -196,10 +194,10 @@ N(184, tuxcall, ENOSYS)
 N(185, security, ENOSYS)
 Y(186, gettid)
 Y(187, readahead)
-Y(188, setxattr)  /* EOPNOTSUPP: extended attributes are not kept */
+Y(188, setxattr) /* EOPNOTSUPP: extended attributes are not kept */
 Y(189, lsetxattr) /* EOPNOTSUPP */
 Y(190, fsetxattr) /* EOPNOTSUPP */
-Y(191, getxattr)  /* ENODATA: extended attributes are not kept */
+Y(191, getxattr) /* ENODATA: extended attributes are not kept */
 Y(192, lgetxattr)
 Y(193, fgetxattr)
 Y(194, listxattr) /* always empty */
@@ -293,7 +291,7 @@ Y(281, epoll_pwait)
 Y(282, signalfd)
 Y(283, timerfd_create)
 Y(284, eventfd)
-Y(285, fallocate)       /* no collapsing or inserting of ranges (EOPNOTSUPP) */
+Y(285, fallocate) /* no collapsing or inserting of ranges (EOPNOTSUPP) */
 Y(286, timerfd_settime) /* the wall clock is never set, so nothing is cancelled by that */
 Y(287, timerfd_gettime)
 Y(288, accept4)
@@ -325,7 +323,7 @@ N(313, finit_module, EPERM)
 Y(314, sched_setattr) /* real-time policies (EPERM) */
 Y(315, sched_getattr)
 Y(316, renameat2) /* no RENAME_WHITEOUT; no RENAME_EXCHANGE in --rw folders (EINVAL) */
-Y(317, seccomp)   /* EINVAL, as where seccomp is configured out */
+Y(317, seccomp) /* EINVAL, as where seccomp is configured out */
 Y(318, getrandom)
 Y(319, memfd_create) /* no huge pages */
 N(320, kexec_file_load, ENOSYS)
@@ -335,7 +333,7 @@ N(323, userfaultfd, ENOSYS)
 Y(324, membarrier)
 Y(325, mlock2)
 Y(326, copy_file_range)
-Y(327, preadv2)  /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
+Y(327, preadv2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
 Y(328, pwritev2) /* RWF_HIPRI, RWF_DSYNC, RWF_SYNC only */
 Y(329, pkey_mprotect)
 Y(330, pkey_alloc)
