@@ -55,7 +55,8 @@ struct quire_mapping {
 /* Open-file state that the core needs; embedded in the host's open file. */
 struct quire_file {
 	const struct quire_file_ops *ops;
-	struct quire_mapping *mapping;
+	struct quire_mapping *mapping; /* null: zeroes (/dev/zero); private mappings of it are
+					  anonymous memory, shared ones get a file of their own */
 	/* readahead window: guarded by nothing, it is a hint (relaxed atomics) */
 	u64 ra_start, ra_size, ra_prev;
 	u32 ra_mode; /* 0 normal, 1 random (POSIX_FADV_RANDOM), 2 sequential */
@@ -63,6 +64,11 @@ struct quire_file {
 struct quire_file_ops {
 	void (*get)(struct quire_file *f); /* take a reference: a VMA keeps one */
 	void (*put)(struct quire_file *f); /* drop one.  May sleep; mmap_lock may be held. */
+	/* Free the store of [start, end) bytes, MADV_REMOVE: 0 or -errno.  Sleeps; no lock of the
+	 * core's is held.  Null: -EOPNOTSUPP. */
+	int (*punch)(struct quire_file *f, u64 start, u64 end);
+	/* May the caller know which pages of it are in memory (mincore)?  Null: yes. */
+	bool (*shows_cache)(struct quire_file *f);
 };
 
 /* ops: as above.  The mapping is empty and has no VMAs. */

@@ -120,10 +120,14 @@ void quire_mm_usage(struct quire_mm *mm, struct quire_mm_usage *out); /* doesn't
 
 /* ---- the calls: each as the man page has it ------------------------------------- */
 
-/* file: null for anonymous (or one without a mapping, which is anonymous memory that goes by
- * a file's name: private only, as /dev/zero); the caller has checked that it may be mapped this way
- * (EACCES, ENODEV) and keeps its own reference; offset in bytes.  may: VM_MAYREAD |
- * VM_MAYWRITE | VM_MAYEXEC that mprotect may later set.  The address or -errno. */
+/* file: null for anonymous (one without a mapping is zeroes under a name: /dev/zero); the caller
+ * keeps its own reference; offset in bytes.  may: VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC that
+ * mprotect may later set, and MAY_NOT_MAP (ENODEV), MAY_NOT_WRITE_SHARED (sealed: EPERM),
+ * MAY_REFUSES(errno): what its own mmap says when nothing else is wrong.  The address or
+ * -errno. */
+#define MAY_NOT_MAP (1UL << 62)
+#define MAY_NOT_WRITE_SHARED (1UL << 63)
+#define MAY_REFUSES(error) ((u64)(error) << 48)
 s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, struct quire_file *file,
 	       u64 offset, u64 may);
 s64 quire_munmap(struct quire_mm *mm, u64 addr, u64 len);
@@ -152,6 +156,7 @@ s64 quire_remap_file_pages(struct quire_mm *mm, u64 addr, u64 size, u64 prot, u6
  * itself reads.  name as /proc/PID/maps shows it (static storage).  The core takes a
  * reference on each frame.
  */
+#define QUIRE_NO_FRAME (~0UL)
 s64 quire_map_special(struct quire_mm *mm, u64 addr, const struct pfn *frames, u64 n, u64 prot,
 		      const char *name);
 

@@ -2,8 +2,7 @@
 /*
  * The devices that have no hardware: null, zero, full, random, urandom.
  *
- * No state, no locks.  Mapping /dev/zero gives anonymous memory; sys_mmap asks
- * chardev_is_zero() for that.
+ * No state, no locks.
  */
 #include "../io/io.h"
 #include "hostio.h"
@@ -40,8 +39,8 @@ static s64 zero_read(struct file *f, struct iter *it, u64 *pos)
 
 static s64 full_write(struct file *f, struct iter *it, u64 *pos)
 {
-	(void)f, (void)pos;
-	return it->left ? -ENOSPC : 0;
+	(void)f, (void)it, (void)pos;
+	return -ENOSPC;
 }
 
 static s64 random_read(struct file *f, struct iter *it, u64 *pos)
@@ -75,36 +74,33 @@ static s64 random_ioctl(struct file *f, u32 cmd, u64 arg)
 	return cmd == 0x80045200u ? put_user_u32(arg, 256) : -ENOTTY; /* RNDGETENTCNT */
 }
 
-static int zero_mmap(struct file *f, u64 prot, u64 flags)
+static int zero_mmap(const struct file *f)
 {
-	(void)f, (void)prot, (void)flags;
+	(void)f;
 	return 0;
 }
 
-static int no_mmap(struct file *f, u64 prot, u64 flags)
+/* What the core takes for zeroes is a file without a mapping. */
+static int zero_open(struct inode *i, struct file *f)
 {
-	(void)f, (void)prot, (void)flags;
-	return -ENODEV;
+	(void)i;
+	f->seekable = true;
+	f->vm.mapping = NULL;
+	return 0;
 }
 
 static const struct file_ops null_ops = {
-    .read = null_read, .write = null_write, .seek = seek_nowhere, .mmap = no_mmap};
+    .read = null_read, .write = null_write, .seek = seek_nowhere};
 static const struct file_ops zero_ops = {
     .read = zero_read, .write = null_write, .seek = seek_nowhere, .mmap = zero_mmap};
 static const struct file_ops full_ops = {
-    .read = zero_read, .write = full_write, .seek = seek_nowhere, .mmap = zero_mmap};
+    .read = zero_read, .write = full_write, .seek = seek_nowhere};
 static const struct file_ops random_ops = {
     .read = random_read,
     .write = null_write,
     .seek = seek_nowhere,
     .ioctl = random_ioctl,
-    .mmap = no_mmap,
 };
-
-bool chardev_is_zero(const struct file *f)
-{
-	return f->ops == &zero_ops;
-}
 
 static int open_seekable(struct inode *i, struct file *f)
 {
@@ -116,7 +112,7 @@ static int open_seekable(struct inode *i, struct file *f)
 void chardev_init(void)
 {
 	chrdev_register(1, 3, "null", 0666, &null_ops, open_seekable);
-	chrdev_register(1, 5, "zero", 0666, &zero_ops, open_seekable);
+	chrdev_register(1, 5, "zero", 0666, &zero_ops, zero_open);
 	chrdev_register(1, 7, "full", 0666, &full_ops, open_seekable);
 	chrdev_register(1, 8, "random", 0666, &random_ops, open_seekable);
 	chrdev_register(1, 9, "urandom", 0666, &random_ops, open_seekable);

@@ -25,8 +25,6 @@ void hostio_notice_value(u32 type, s32 value);
 /* chardev.c, tty.c: register what they have with chrdev_register(); called by vfs_init(),
  * before /dev is filled. */
 void chardev_init(void);
-/* Is it /dev/zero?  A mapping of it is anonymous memory. */
-bool chardev_is_zero(const struct file *f);
 void tty_init(void);
 
 /* tty.c, called by hostio.c's dispatch thread. */

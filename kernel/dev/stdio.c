@@ -273,9 +273,8 @@ static int host_setattr(struct inode *i, const struct attr *a)
 	return (int)r;
 }
 
-static int host_mmap(struct file *f, u64 prot, u64 flags)
+static int host_mmap(const struct file *f)
 {
-	(void)prot, (void)flags;
 	/* What is written goes past the page cache, so only read-only files have one. */
 	return S_ISREG(f->inode->mode) && !f->can_write ? 0 : -ENODEV;
 }

@@ -17,7 +17,6 @@
 #define F_SEAL_GROW 0x4u
 #define F_SEAL_WRITE 0x8u
 #define F_SEAL_FUTURE_WRITE 0x10u
-enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH = 2, FALLOC_ZERO = 16 };
 /* lseek's values of whence */
 enum { FROM_START, FROM_HERE, FROM_END, NEXT_DATA, NEXT_HOLE };
 
@@ -55,14 +54,11 @@ static s64 cached_read(struct file *f, struct iter *it, u64 *pos)
 	return n;
 }
 
-/* How much of n bytes at pos may be written: the limits of files.  > 0 or -errno. */
-static s64 write_limit(struct inode *i, u64 pos, u64 n)
+/* How much of n bytes at pos may be there: the limits of files.  > 0 or -errno. */
+static s64 size_limit(u64 pos, u64 n)
 {
 	u64 limit = current()->process ? current()->process->rlim[RLIMIT_FSIZE].cur : ~0UL;
 
-	if ((i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ||
-	    ((i->seals & F_SEAL_GROW) && pos + n > i->size))
-		return -EPERM;
 	if (pos >= limit) {
 		struct siginfo info = {.si_signo = SIGXFSZ};
 
@@ -71,8 +67,24 @@ static s64 write_limit(struct inode *i, u64 pos, u64 n)
 	}
 	if (pos >= FILE_MAX)
 		return -EFBIG;
-	n = quire_min(n, quire_min(limit, FILE_MAX) - pos);
-	return (s64)n;
+	return (s64)quire_min(n, quire_min(limit, FILE_MAX) - pos);
+}
+
+/* How much of n bytes at pos may be written.  > 0 or -errno. */
+static s64 write_limit(struct inode *i, u64 pos, u64 n)
+{
+	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EPERM;
+	if ((i->seals & F_SEAL_GROW) && pos + n > i->size) {
+		/* Linux asks page by page: those before the one that would make it grow are
+		 * written. */
+		u64 whole = quire_round_down(i->size, QUIRE_PAGE_SIZE);
+
+		if (pos >= whole)
+			return -EPERM;
+		n = whole - pos;
+	}
+	return size_limit(pos, n);
 }
 
 /*
@@ -262,7 +274,7 @@ static s64 fill_range(struct inode *i, u64 off, u64 end)
 static s64 set_larger(struct inode *i, u64 end)
 {
 	struct attr a = {.mask = ATTR_SIZE, .size = end};
-	s64 r = write_limit(i, end - 1, 1);
+	s64 r = size_limit(end - 1, 1);
 
 	if (r < 0)
 		return r;
@@ -274,11 +286,12 @@ static s64 fallocate_locked(struct inode *i, int mode, u64 off, u64 end)
 	u64 inside = has_store(i) ? quire_min(end, i->size) : end;
 	s64 r = 0;
 
-	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) &&
-	    (mode & (FALLOC_PUNCH | FALLOC_ZERO)))
+	if (mode & FALLOC_PUNCH) {
+		if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+			return -EPERM;
+	} else if ((i->seals & F_SEAL_GROW) && end > i->size) {
 		return -EPERM;
-	if ((i->seals & F_SEAL_GROW) && end > i->size && !(mode & FALLOC_KEEP_SIZE))
-		return -EPERM;
+	}
 	if ((mode & (FALLOC_PUNCH | FALLOC_ZERO)) && off < inside)
 		r = clear_range(i, off, inside);
 	if (!r && !(mode & FALLOC_PUNCH) && !has_store(i)) {
@@ -304,8 +317,6 @@ static s64 cached_fallocate(struct file *f, int mode, u64 off, u64 len)
 		return -EOPNOTSUPP;
 	/* Files in memory for their own sake: Linux's tmpfs doesn't know it. */
 	if ((mode & FALLOC_ZERO) && i->mapping.swapbacked)
-		return -EOPNOTSUPP;
-	if ((mode & FALLOC_PUNCH) && (mode & FALLOC_ZERO || !(mode & FALLOC_KEEP_SIZE)))
 		return -EOPNOTSUPP;
 	mutex_lock(&i->lock);
 	r = fallocate_locked(i, mode, off, off + len);
@@ -334,10 +345,16 @@ static void cached_release(struct file *f)
 		quire_cache_flush(&i->mapping, 0, ~0UL & QUIRE_PAGE_MASK);
 }
 
+static int cached_mmap(const struct file *f)
+{
+	return S_ISREG(f->inode->mode) ? 0 : -ENODEV;
+}
+
 const struct file_ops cached_file_ops = {
     .read = cached_read,
     .write = cached_write,
     .seek = cached_seek,
+    .mmap = cached_mmap,
     .fallocate = cached_fallocate,
     .fsync = cached_fsync,
     .release = cached_release,

@@ -28,7 +28,27 @@ static void vm_file_put(struct quire_file *f)
 	file_put((struct file *)f);
 }
 
-static const struct quire_file_ops vm_file_ops = {.get = vm_file_get, .put = vm_file_put};
+static int vm_file_punch(struct quire_file *vm, u64 start, u64 end)
+{
+	struct file *f = (struct file *)vm;
+
+	if (!f->ops->fallocate)
+		return -EOPNOTSUPP;
+	return (int)f->ops->fallocate(f, FALLOC_PUNCH | FALLOC_KEEP_SIZE, start, end - start);
+}
+
+/* Who owns the file, or could write to it. */
+static bool vm_file_shows_cache(struct quire_file *vm)
+{
+	struct inode *i = ((struct file *)vm)->inode;
+
+	return current()->cred->fsuid == i->uid || capable(CAP_FOWNER) || !inode_permission(i, 2);
+}
+
+static const struct quire_file_ops vm_file_ops = {.get = vm_file_get,
+						  .put = vm_file_put,
+						  .punch = vm_file_punch,
+						  .shows_cache = vm_file_shows_cache};
 
 struct file *file_alloc(void)
 {

@@ -453,6 +453,7 @@ static const struct proc_entry root_table[] = {
     {"swaps", S_IFREG | 0444, .show = proc_show_swaps},
     {"sys", S_IFDIR | 0555, .dir = proc_sys_table},
     {"sysrq-trigger", S_IFREG | 0200, .write = proc_write_sysrq},
+    {"sysvipc", S_IFDIR | 0555, .dir = proc_sysvipc_table},
     {"uptime", S_IFREG | 0444, .show = proc_show_uptime},
     {"version", S_IFREG | 0444, .show = proc_show_version},
     {"vmstat", S_IFREG | 0444, .show = proc_show_vmstat},
@@ -470,8 +471,12 @@ struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_e
 	struct fs *fs = quire_kmalloc(sizeof(*fs), GFP_KERNEL | GFP_ZERO);
 	struct dentry *d = dentry_new(NULL, "/", 1);
 	if (fs)
-		*fs = (struct fs){
-		    .type = type, .source = type, .dev = dev, .magic = magic, .uncached = true};
+		*fs = (struct fs){.type = type,
+				  .source = type,
+				  .dev = dev,
+				  .magic = magic,
+				  .noexec = true,
+				  .uncached = true};
 	struct inode *i = fs ? node_inode(fs, &n, &none) : NULL;
 	if (!d || !i) {
 		quire_kfree(fs);

@@ -105,6 +105,8 @@ struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_e
 const struct proc_node *proc_node_of(const struct file *f);
 
 /* proc_mem.c */
+/* io/sysv_shm.c. */
+extern const struct proc_entry proc_sysvipc_table[];
 extern const struct file_ops proc_pagemap_ops, proc_mem_ops, proc_kpageflags_ops,
     proc_kpagecount_ops;
 int proc_show_pid_cmdline(struct seq *s, struct proc_ctx *c);

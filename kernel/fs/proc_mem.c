@@ -103,6 +103,9 @@ static s64 mem_move(struct uspace *u, struct iter *it, u64 *pos, bool write)
 			err = write ? -EIO : -EFAULT;
 		*pos += done;
 		total += (s64)done;
+		/* As on Linux, of a buffer that faults nothing was read. */
+		if (err == -EFAULT)
+			total = total > (s64)it->off ? total - (s64)it->off : 0;
 	}
 	quire_kfree(buf);
 	return total ? total : err;

@@ -218,9 +218,8 @@ static void text_release(struct file *f)
 	quire_kfree(t);
 }
 
-static int text_mmap(struct file *f, u64 prot, u64 flags)
+static int text_mmap(const struct file *f)
 {
-	(void)prot, (void)flags;
 	return proc_node_of(f)->pid ? -ENODEV : -EIO;
 }
 
@@ -228,8 +227,8 @@ static const struct file_ops text_ops = {
     .read = text_read,
     .write = text_write,
     .seek = text_seek,
-    .release = text_release,
     .mmap = text_mmap,
+    .release = text_release,
 };
 
 int proc_text_open(struct file *f, u64 mm_id)

@@ -158,6 +158,10 @@ NUMBER(somaxconn, 4096)
 TEXT(ostype, UNAME_SYSNAME)
 TEXT(osrelease, UNAME_RELEASE)
 TEXT(version, UNAME_VERSION)
+NUMBER(shmmax, ~0UL - (1UL << 24))
+NUMBER(shmmni, 4096)
+NUMBER(shm_rmid_forced, 0)
+TEXT(shm_next_id, "-1")
 TEXT(domainname, "(none)")
 TEXT(core_pattern, "")
 
@@ -251,6 +255,11 @@ static const struct proc_entry kernel_table[] = {
     RO("pid_max", pid_max),
     {"random", S_IFDIR | 0555, .dir = random_table},
     RW("randomize_va_space", randomize_va_space),
+    RO("shm_next_id", shm_next_id),
+    RO("shm_rmid_forced", shm_rmid_forced),
+    RO("shmall", shmmax),
+    RO("shmmax", shmmax),
+    RO("shmmni", shmmni),
     RO("threads-max", threads_max),
     RO("version", version),
     {0},

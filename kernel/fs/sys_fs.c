@@ -139,6 +139,21 @@ SYSCALL4(sync_file_range, int, fd, s64, off, s64, len, u32, flags)
 
 /* ---- space, advice --------------------------------------------------------------------------- */
 
+/* Modes that exist, and don't contradict each other. */
+static int fallocate_mode(int mode)
+{
+	if (mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH | FALLOC_COLLAPSE | FALLOC_ZERO |
+		     FALLOC_INSERT | FALLOC_UNSHARE))
+		return -EOPNOTSUPP;
+	if ((mode & FALLOC_PUNCH) && (mode & FALLOC_ZERO || !(mode & FALLOC_KEEP_SIZE)))
+		return -EOPNOTSUPP;
+	if (((mode & FALLOC_COLLAPSE) && mode != FALLOC_COLLAPSE) ||
+	    ((mode & FALLOC_INSERT) && mode != FALLOC_INSERT) ||
+	    ((mode & FALLOC_UNSHARE) && (mode & ~(FALLOC_UNSHARE | FALLOC_KEEP_SIZE))))
+		return -EINVAL;
+	return 0;
+}
+
 SYSCALL4(fallocate, int, fd, int, mode, s64, off, s64, len)
 {
 	struct file *f;
@@ -147,12 +162,13 @@ SYSCALL4(fallocate, int, fd, int, mode, s64, off, s64, len)
 
 	if (off < 0 || len <= 0)
 		return -EINVAL;
-	if (__builtin_add_overflow(off, len, &end))
-		return -EFBIG;
 	f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	if (!f->can_write)
+	r = fallocate_mode(mode);
+	if (r)
+		; /* refused whatever the file is */
+	else if (!f->can_write)
 		r = -EBADF;
 	else if (f->inode && S_ISFIFO(f->inode->mode))
 		r = -ESPIPE;
@@ -160,6 +176,8 @@ SYSCALL4(fallocate, int, fd, int, mode, s64, off, s64, len)
 		r = -EISDIR;
 	else if (!f->inode || !S_ISREG(f->inode->mode))
 		r = -ENODEV;
+	else if (__builtin_add_overflow(off, len, &end))
+		r = -EFBIG;
 	else
 		r = f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len)
 				      : -EOPNOTSUPP;

@@ -120,6 +120,23 @@ static bool emit_dirent(struct dir_emit *e, const char *name, size_t len, u64 in
 	return true;
 }
 
+/* Copy the entries; those that the buffer can't take any more come with the next call. */
+static long give_entries(struct file *f, u64 udir, const struct dirent_buf *b)
+{
+	size_t done = copy_to_user_partial(udir, b->buf, b->used), at = 0;
+	u16 len;
+
+	if (done == b->used)
+		return (long)done;
+	for (;; at += len) {
+		memcpy(&len, b->buf + at + 16, 2);
+		if (at + len > done)
+			break;
+		memcpy(&f->pos, b->buf + at + 8, 8);
+	}
+	return at ? (long)at : -EFAULT;
+}
+
 static long list_dir(int fd, u64 udir, size_t size, bool old)
 {
 	struct dirent_buf b = {.emit.emit = emit_dirent, .old = old};
@@ -144,7 +161,7 @@ static long list_dir(int fd, u64 udir, size_t size, bool old)
 
 		r = f->ops->readdir(f, &b.emit);
 		if (b.used)
-			r = copy_to_user(udir, b.buf, b.used) ? -EFAULT : (long)b.used;
+			r = give_entries(f, udir, &b);
 		else if (!r && b.too_small)
 			r = -EINVAL;
 		if (r == -EFAULT)

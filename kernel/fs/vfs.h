@@ -180,6 +180,7 @@ struct fs {
 	void *private;
 	void (*statfs)(struct fs *fs, void *linux_statfs);
 	u64 next_ino;
+	bool noexec;   /* nothing of it is run, or mapped to be run (/proc) */
 	bool uncached; /* names aren't kept: each look-up makes its own dentry (/proc) */
 	struct quire_kmem
 	    *inodes; /* cache that inodes come from, struct inode first; null: default */
@@ -236,6 +237,16 @@ struct dir_emit { /* getdents: false when the buffer is full */
 		     s64 next_pos);
 };
 
+/* Modes of fallocate(2). */
+enum {
+	FALLOC_KEEP_SIZE = 1,
+	FALLOC_PUNCH = 2,
+	FALLOC_COLLAPSE = 8,
+	FALLOC_ZERO = 16,
+	FALLOC_INSERT = 32,
+	FALLOC_UNSHARE = 64
+};
+
 struct file_ops {
 	/* Bytes or -errno; pos is f->pos or a copy (pread); streams ignore it. */
 	s64 (*read)(struct file *f, struct iter *it, u64 *pos);
@@ -245,8 +256,8 @@ struct file_ops {
 	s64 (*ioctl)(struct file *f, u32 cmd, u64 arg);     /* null: -ENOTTY */
 	s64 (*seek)(struct file *f, s64 off, int whence);   /* null: -ESPIPE */
 	int (*readdir)(struct file *f, struct dir_emit *e); /* from f->pos on */
-	/* May it be mapped?  0, -ENODEV, -EACCES.  Null: yes when the inode is regular. */
-	int (*mmap)(struct file *f, u64 prot, u64 flags);
+	/* mmap(2): 0, or -errno, when nothing else is wrong with it.  Null: -ENODEV. */
+	int (*mmap)(const struct file *f);
 	int (*fsync)(struct file *f, bool data_only);
 	s64 (*fallocate)(struct file *f, int mode, u64 off, u64 len);
 	int (*flush)(struct file *f);    /* each close(2) */

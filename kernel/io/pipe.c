@@ -151,7 +151,8 @@ static void consume_locked(struct pipe *p, size_t n)
 	}
 }
 
-/* Move what it takes from the pipe; bytes, 0 when the first copy faulted. */
+/* Move what it takes from the pipe; bytes, 0 when the first copy faulted.  Pages go as a
+ * whole, as in Linux: of one that can't be copied to its end nothing is taken. */
 static size_t take_locked(struct pipe *p, struct iter *it)
 {
 	size_t total = 0, left = quire_min(it->left, (size_t)used(p));
@@ -159,19 +160,18 @@ static size_t take_locked(struct pipe *p, struct iter *it)
 	while (left) {
 		size_t n = left;
 		char *from = piece(p, off, &n);
-		size_t done = iter_copy_to(it, from, n);
-		total += done;
-		off += done;
-		left -= done;
-		if (done < n)
+		if (iter_copy_to(it, from, n) < n)
 			break;
+		total += n;
+		off += n;
+		left -= n;
 	}
 	consume_locked(p, total);
 	return total;
 }
 
-/* Move up to n bytes of it into the pipe, which has the space. */
-static s64 give_locked(struct pipe *p, struct iter *it, size_t n)
+/* Move up to n bytes of it into the pipe, which has the space; `parts`: of a page, too. */
+static s64 give_locked(struct pipe *p, struct iter *it, size_t n, bool parts)
 {
 	size_t total = 0;
 	u64 off = p->head;
@@ -184,9 +184,11 @@ static s64 give_locked(struct pipe *p, struct iter *it, size_t n)
 		}
 		char *to = piece(p, off, &part);
 		size_t done = iter_copy_from(it, to, part);
-		total += done;
-		off += done;
-		n -= done;
+		if (done == part || parts) {
+			total += done;
+			off += done;
+			n -= done;
+		}
 		if (done < part) {
 			err = -EFAULT;
 			break;
@@ -252,12 +254,11 @@ void io_sigpipe(void)
 	send_signal_task(current(), 13, &info);
 }
 
-static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
+static s64 write_pipe(struct file *f, struct iter *it, bool parts)
 {
 	struct pipe *p = f->private;
 	size_t total = 0;
 	s64 r = 0;
-	(void)pos;
 	/* Up to PIPE_BUF bytes go in one piece; more than that goes as it fits. */
 	u64 need = quire_min(it->left, (size_t)quire_min(PIPE_BUF, p->size));
 	bool nowait = f->flags & O_NONBLOCK;
@@ -279,7 +280,7 @@ static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
 				break;
 			continue;
 		}
-		r = give_locked(p, it, quire_min(it->left, (size_t)space(p)));
+		r = give_locked(p, it, quire_min(it->left, (size_t)space(p)), parts);
 		mutex_unlock(&p->lock);
 		if (r > 0) {
 			total += (size_t)r;
@@ -289,6 +290,17 @@ static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
 		}
 	}
 	return total ? (s64)total : r;
+}
+
+static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
+{
+	(void)pos;
+	return write_pipe(f, it, false);
+}
+
+s64 pipe_gift(struct file *f, struct iter *it)
+{
+	return write_pipe(f, it, true);
 }
 
 static u32 pipe_poll(struct file *f, struct poll_table *pt)
@@ -535,7 +547,7 @@ static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait,
 			struct iovec iov;
 			char *from = piece(in, in->tail + done, &part);
 			struct iter it = iter_kernel(&iov, from, part);
-			s64 r = give_locked(out, &it, part);
+			s64 r = give_locked(out, &it, part, false);
 			if (r <= 0)
 				break;
 			done += (size_t)r;

@@ -24,4 +24,7 @@ s64 pipe_tee(struct file *in, struct file *out, u64 len, bool nowait);
 long pipe_set_size(struct file *f, u64 size);
 long pipe_get_size(struct file *f);
 
+/* vmsplice(2): the bytes up to where the buffer ends. */
+s64 pipe_gift(struct file *f, struct iter *it);
+
 #endif

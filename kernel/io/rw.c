@@ -153,8 +153,10 @@ static s64 vector(int fd, u64 uvec, u64 count, bool write)
 	struct iter it;
 	struct iovec *storage = NULL;
 	s64 r = iter_import(&it, &storage, uvec, count);
-	if (r >= 0)
+	if (r > 0)
 		r = write ? io_write(f, &it, NULL) : io_read(f, &it, NULL);
+	else if (!r && !(write ? f->can_write : f->can_read))
+		r = -EBADF;
 	quire_kfree(storage);
 	file_put(f);
 	return r;
@@ -387,7 +389,12 @@ SYSCALL4(vmsplice, int, fd, u64, uvec, u64, n, u32, flags)
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	bool pipe = file_is_pipe(f), write = f->can_write;
+	struct iovec *storage = NULL;
+	struct iter it;
+	s64 r = file_is_pipe(f) ? iter_import(&it, &storage, uvec, n) : -EBADF;
+	if (r > 0)
+		r = f->can_write ? pipe_gift(f, &it) : io_read(f, &it, NULL);
+	quire_kfree(storage);
 	file_put(f);
-	return pipe ? vector(fd, uvec, n, write) : -EBADF;
+	return r;
 }

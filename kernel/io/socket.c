@@ -48,6 +48,8 @@ static s64 sock_read(struct file *f, struct iter *it, u64 *pos)
 {
 	u32 flags = 0;
 	(void)pos;
+	if (!it->left)
+		return 0;
 	return unix_recv(f->private, it, NULL, NULL, &flags, f->flags & O_NONBLOCK);
 }
 
@@ -55,6 +57,12 @@ static s64 sock_write(struct file *f, struct iter *it, u64 *pos)
 {
 	(void)pos;
 	return unix_send(f->private, it, NULL, NULL, 0, f->flags & O_NONBLOCK);
+}
+
+static int sock_mmap(const struct file *f)
+{
+	(void)f;
+	return -ENODEV;
 }
 
 static u32 sock_poll(struct file *f, struct poll_table *pt)
@@ -90,6 +98,7 @@ static void sock_release(struct file *f)
 static const struct file_ops sock_ops = {
     .read = sock_read,
     .write = sock_write,
+    .mmap = sock_mmap,
     .poll = sock_poll,
     .ioctl = sock_ioctl,
     .release = sock_release,

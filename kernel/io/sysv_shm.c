@@ -3,7 +3,8 @@
  * System V shared memory: shmget, shmat, shmdt, shmctl.
  *
  * A segment is a file that lives in memory; each attach maps it through an open
- * file of its own, whose end is the detach.
+ * file of its own, which keeps the segment.  The count of attaches that shmctl shows is
+ * that of VMAs, as on Linux.  Ids are a slot's number and how often slots came round.
  *
  * Locking: shm_lock (mutex, RANK_HOST_IO + 2: a detach comes with mmap_lock held) guards
  * the list of segments and what they hold.  Huge pages are refused.
@@ -13,6 +14,7 @@
 #include "../lib/print.h"
 #include "../lib/string.h"
 #include "../syscall/syscall.h"
+#include "../fs/proc.h"
 #include "io.h"
 
 #define IPC_CREAT 01000u
@@ -28,6 +30,9 @@
 enum { IPC_RMID, IPC_SET, IPC_STAT, IPC_INFO, SHM_LOCK = 11, SHM_UNLOCK, SHM_STAT, SHM_INFO };
 #define SHM_STAT_ANY 15
 #define SHM_SEGMENTS 4096u
+#define SLOT_BITS 15
+#define MIN_SLOTS 64u
+#define SHM_MAX (~0UL - (1UL << 24)) /* shmmax and shmall */
 #define CAP_IPC_LOCK 14
 #define CAP_IPC_OWNER 15
 #define RLIMIT_MEMLOCK 8
@@ -52,7 +57,9 @@ _Static_assert(sizeof(struct shmid_ds_k) == 112, "struct shmid_ds");
 struct shm {
 	struct list node;
 	s32 id;
-	bool gone; /* removed; goes with the last attach */
+	bool gone; /* removed; goes with the last open file */
+	u32 key;   /* as it was made; removal clears the one in ds */
+	u32 files; /* open files: attaches and those under way */
 	struct inode *inode;
 	u64 charged;  /* pages: all of it, from the start */
 	u32 lock_uid; /* SHM_LOCKED: against whose RLIMIT_MEMLOCK it counts */
@@ -61,7 +68,8 @@ struct shm {
 
 static struct mutex shm_lock = MUTEX_INIT(RANK_HOST_IO + 2);
 static struct list segments = LIST_INIT(segments);
-static u32 nsegments, next_id;
+static u32 nsegments, slots_round;
+static s32 last_slot = -1;
 static struct fs *shm_fs;
 
 static s64 now(void)
@@ -76,6 +84,21 @@ static struct shm *find_locked(s32 id)
 		if (s->id == id)
 			return s;
 	return NULL;
+}
+
+/* The segment in a slot, whatever its id. */
+static struct shm *slot_locked(s32 slot)
+{
+	struct shm *s;
+	list_for_each (s, &segments, node)
+		if ((s->id & ((1 << SLOT_BITS) - 1)) == slot)
+			return s;
+	return NULL;
+}
+
+static u64 nattch(const struct shm *s)
+{
+	return (u64)__atomic_load_n(&s->inode->mapping.nr_maps, __ATOMIC_RELAXED);
 }
 
 /* need: 4 read, 2 write. */
@@ -163,6 +186,7 @@ static struct shm *segment_new(u32 key, u64 size, u32 mode)
 					 .cuid = c->euid,
 					 .cgid = c->egid,
 					 .mode = mode & 0777};
+	s->key = key;
 	s->ds.segsz = size;
 	s->ds.ctime = now();
 	s->ds.cpid = (s32)current()->process->tgid;
@@ -191,17 +215,34 @@ static s32 existing_locked(u32 key, u64 size, u32 flags)
 	return allowed(s, (flags >> 6 | flags >> 3 | flags) & 6) ? s->id : -EACCES;
 }
 
+/* A free slot, going round, as Linux does it; the id with it. */
+static s32 id_locked(void)
+{
+	u32 slots = quire_max(nsegments * 3 / 2, MIN_SLOTS), slot = (u32)(last_slot + 1);
+
+	for (;; slot++) {
+		slot = slot < slots ? slot : 0;
+		if (!slot_locked((s32)slot))
+			break;
+	}
+	if ((s32)slot <= last_slot)
+		slots_round++;
+	last_slot = (s32)slot;
+	return (s32)((slots_round << SLOT_BITS | slot) & 0x7fffffff);
+}
+
 SYSCALL3(shmget, u32, key, u64, size, u32, flags)
 {
-	if (flags & SHM_HUGETLB)
-		return -EINVAL;
 	mutex_lock(&shm_lock);
 	s32 id = existing_locked(key, size, flags);
 	mutex_unlock(&shm_lock);
 	if (id != -ENOENT || (key && !(flags & IPC_CREAT)))
 		return id;
-	if (!size || size > 1UL << 46)
+	if (!size || size > SHM_MAX)
 		return -EINVAL;
+	u32 order = flags >> 26 & 63;
+	if (flags & SHM_HUGETLB) /* there are huge pages of two sizes, and none of either */
+		return order && order != 21 && order != 30 ? -EINVAL : -ENOMEM;
 	struct shm *s = segment_new(key, size, flags);
 	if (!s)
 		return -ENOMEM;
@@ -210,9 +251,7 @@ SYSCALL3(shmget, u32, key, u64, size, u32, flags)
 	if (id == -ENOENT && nsegments >= SHM_SEGMENTS)
 		id = -ENOSPC;
 	if (id == -ENOENT) {
-		do
-			id = (s32)(next_id++ & 0x7fffffff);
-		while (find_locked(id));
+		id = id_locked();
 		s->id = id;
 		s->inode->ino = (u64)id; /* as Linux numbers them */
 		list_add_tail(&segments, &s->node);
@@ -232,10 +271,10 @@ static void shm_release(struct file *f)
 {
 	struct shm *s = f->private, *done = NULL;
 	mutex_lock(&shm_lock);
-	s->ds.nattch--;
+	s->files--;
 	s->ds.dtime = now();
 	s->ds.lpid = (s32)current()->process->tgid;
-	if (s->gone && !s->ds.nattch)
+	if (s->gone && !s->files)
 		done = unlink_locked(s);
 	mutex_unlock(&shm_lock);
 	segment_free(done);
@@ -253,13 +292,13 @@ static struct file *attach_file(s32 id, u32 flags, u64 *size, int *err)
 		s = NULL;
 	}
 	if (s) {
-		s->ds.nattch++; /* keeps it */
+		s->files++; /* keeps it */
 		*size = s->ds.segsz;
 	}
 	mutex_unlock(&shm_lock);
 	if (!s)
 		return NULL;
-	snprintf(label, sizeof(label), "/SYSV%08x (deleted)", s->ds.perm.key);
+	snprintf(label, sizeof(label), "/SYSV%08x (deleted)", s->key);
 	inode_get(s->inode);
 	struct file *f =
 	    file_anon(label, s->inode, &shm_ops, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
@@ -340,8 +379,14 @@ SYSCALL1(shmdt, u64, addr)
 			r = quire_munmap(mm, v.start, quire_min(v.end, end) - v.start);
 		at = v.end;
 	}
-	if (seg)
+	if (seg) {
+		struct shm *s = seg->private;
+		mutex_lock(&shm_lock);
+		s->ds.dtime = now();
+		s->ds.lpid = (s32)current()->process->tgid;
+		mutex_unlock(&shm_lock);
 		file_put(seg);
+	}
 	return r;
 }
 
@@ -375,42 +420,68 @@ static long set_locked(struct shm *s, bool lock)
 	return 0;
 }
 
+/* ---- /proc ------------------------------------------------------------------------------ */
+
+static int show_shm(struct seq *q, struct proc_ctx *c)
+{
+	struct shm *s;
+
+	(void)c;
+	seq_puts(
+	    q, "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  "
+	       "cuid  cgid      atime      dtime      ctime                   rss"
+	       "                  swap\n");
+	mutex_lock(&shm_lock);
+	list_for_each (s, &segments, node) {
+		const struct shmid_ds_k *d = &s->ds;
+
+		seq_printf(q,
+			   "%10d %10d  %4o %21lu %5d %5d  %5lu %5u %5u %5u %5u %10lu %10lu %10lu ",
+			   (s32)d->perm.key, s->id, d->perm.mode, d->segsz, d->cpid, d->lpid,
+			   nattch(s), d->perm.uid, d->perm.gid, d->perm.cuid, d->perm.cgid,
+			   (u64)d->atime, (u64)d->dtime, (u64)d->ctime);
+		seq_printf(q, "%21lu %21lu\n", s->inode->mapping.nr_pages << QUIRE_PAGE_SHIFT, 0UL);
+	}
+	mutex_unlock(&shm_lock);
+	return 0;
+}
+
+const struct proc_entry proc_sysvipc_table[] = {
+    {"shm", S_IFREG | 0444, .show = show_shm},
+    {0},
+};
+
 /* ---- shmctl ----------------------------------------------------------------------------- */
 
 /* Limits (IPC_INFO) and use (SHM_INFO); the result is the highest index in use. */
 static long show_info(int cmd, u64 ubuf)
 {
 	u64 out[14] = {0}; /* as struct shminfo64, struct shm_info */
-	u64 pages = 0;
+	u64 pages = 0, present = 0;
+	s32 highest = 0;
 	struct shm *s;
 	mutex_lock(&shm_lock);
 	u32 n = nsegments;
-	list_for_each (s, &segments, node)
+	list_for_each (s, &segments, node) {
 		pages += quire_round_up(s->ds.segsz, QUIRE_PAGE_SIZE) / QUIRE_PAGE_SIZE;
+		present += s->inode->mapping.nr_pages;
+		highest = quire_max(highest, s->id & ((1 << SLOT_BITS) - 1));
+	}
 	mutex_unlock(&shm_lock);
 	size_t size;
 	if (cmd == IPC_INFO) {
-		out[0] = ~0UL - (1UL << 24);
+		out[0] = SHM_MAX;
 		out[1] = 1;
 		out[2] = out[3] = SHM_SEGMENTS;
-		out[4] = ~0UL - (1UL << 24);
+		out[4] = SHM_MAX;
 		size = 9 * sizeof(u64);
 	} else {
 		out[0] = n;
-		out[1] = out[2] = pages;
+		out[1] = pages;
+		out[2] = present;
 		size = 6 * sizeof(u64);
 	}
-	return copy_to_user(ubuf, out, size) ? -EFAULT : n ? (long)n - 1 : 0;
-}
-
-/* The index-th segment, for SHM_STAT. */
-static struct shm *nth_locked(s32 index)
-{
-	struct shm *s;
-	list_for_each (s, &segments, node)
-		if (index-- == 0)
-			return s;
-	return NULL;
+	return copy_to_user(ubuf, out, size) ? -EFAULT : highest;
 }
 
 SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
@@ -424,15 +495,14 @@ SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
 	if (cmd == IPC_SET && copy_from_user(&ds, ubuf, sizeof(ds)))
 		return -EFAULT;
 	mutex_lock(&shm_lock);
-	struct shm *s = id < 0 ? NULL : by_index ? nth_locked(id) : find_locked(id);
+	struct shm *s = id < 0 ? NULL : by_index ? slot_locked(id) : find_locked(id);
 	switch (s ? cmd : -1) {
 	case IPC_STAT:
 	case SHM_STAT:
 	case SHM_STAT_ANY:
 		r = cmd == SHM_STAT_ANY || allowed(s, 4) ? (by_index ? s->id : 0) : -EACCES;
 		ds = s->ds;
-		/* Linux counts mappings, those that a fork or a split made among them. */
-		ds.nattch = (u64)__atomic_load_n(&s->inode->mapping.nr_maps, __ATOMIC_RELAXED);
+		ds.nattch = nattch(s);
 		give = r >= 0;
 		break;
 	case IPC_SET:
@@ -451,7 +521,7 @@ SYSCALL3(shmctl, s32, id, int, cmd, u64, ubuf)
 		s->gone = true;
 		s->ds.perm.mode |= SHM_DEST;
 		s->ds.perm.key = 0;
-		if (!s->ds.nattch)
+		if (!s->files)
 			done = unlink_locked(s);
 		break;
 	case SHM_LOCK:

@@ -270,8 +270,11 @@ static s64 recv_packet(struct unix_sock *s, struct iter *it, struct packet *p, s
 	bool peek = *flags & MSG_PEEK, want_size = *flags & MSG_TRUNC;
 	size_t n = quire_min(it->left, (size_t)p->len);
 	*flags &= ~(u32)MSG_TRUNC;
-	if (iter_copy_to(it, p->data, n) != n)
+	if (iter_copy_to(it, p->data, n) != n) {
+		if (!peek) /* as on Linux, it is lost */
+			take_off(s, p);
 		return -EFAULT;
+	}
 	s64 r = want_size ? (s64)p->len : (s64)n;
 	if (n < p->len)
 		*flags |= MSG_TRUNC;
@@ -298,14 +301,14 @@ static s64 recv_stream(struct unix_sock *s, struct iter *it, struct packet *p, s
 {
 	while (p && it->left && goes_together(s, scm, p, total)) {
 		size_t n = quire_min(it->left, (size_t)(p->len - p->off));
-		size_t done = iter_copy_to(it, p->data + p->off, n);
-		if (done && scm)
-			take_along(p, scm, peek);
-		total += (s64)done;
-		if (!peek)
-			p->off += (u32)done;
-		if (done < n)
+		/* What can't be copied to its end stays as a whole, as on Linux. */
+		if (iter_copy_to(it, p->data + p->off, n) < n)
 			return total ? total : -EFAULT;
+		if (scm)
+			take_along(p, scm, peek);
+		total += (s64)n;
+		if (!peek)
+			p->off += (u32)n;
 		if (peek)
 			break;
 		if (p->off == p->len)

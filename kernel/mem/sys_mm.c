@@ -45,8 +45,6 @@ SYSCALL3(msync, u64, addr, u64, len, int, flags)
 
 SYSCALL3(madvise, u64, addr, u64, len, int, advice)
 {
-	if ((advice == MADV_HWPOISON || advice == MADV_SOFT_OFFLINE) && !capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	return quire_madvise(my_mm(), addr, len, advice);
 }
 

@@ -16,6 +16,7 @@
 #include "mem.h"
 
 #define MAX_VECTORS 1024
+#define CAP_SYS_NICE 23
 
 /* The address space of the task with this id: 0 with a reference in *out, or -errno. */
 static int remote_uspace(u32 tid, struct uspace **out)
@@ -109,8 +110,12 @@ static s64 process_vm(u32 pid, u64 ulocal, u64 nlocal, u64 uremote, u64 nremote,
 	}
 	r = import_remote(&remote, uremote, nremote);
 	if (!r) {
-		r = remote_uspace(pid, &u);
-		if (!r) {
+		u64 wanted = 0;
+		for (u64 i = 0; i < nremote; i++)
+			wanted |= remote[i].len;
+		/* Of nothing, nobody asks whose it is. */
+		r = wanted ? remote_uspace(pid, &u) : 0;
+		if (!r && wanted) {
 			r = move_all(u->mm, remote, nremote, &local, write);
 			uspace_put(u);
 		}
@@ -153,6 +158,11 @@ SYSCALL5(process_madvise, int, pidfd, u64, uvec, u64, count, int, advice, u32, f
 		r = -EINVAL;
 	if (!r)
 		r = remote_uspace(pid, &u);
+	r = r == -EPERM ? -EACCES : r;
+	if (!r && !capable(CAP_SYS_NICE)) {
+		uspace_put(u);
+		r = -EPERM;
+	}
 	if (!r) {
 		s64 done = 0;
 		for (u64 i = 0; i < count && !r; i++) {

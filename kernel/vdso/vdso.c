@@ -29,8 +29,9 @@ void vdso_init(void)
 	REQUIRE(size <= VDSO_PAGES * QUIRE_PAGE_SIZE);
 	REQUIRE(p);
 	v = page_view(p);
-	for (unsigned i = 0; i < VVAR_PAGES; i++)
-		vvar_frame[i] = page_pfn(p);
+	vvar_frame[0] = page_pfn(p);
+	for (unsigned i = 1; i < VVAR_PAGES; i++)
+		vvar_frame[i].n = QUIRE_NO_FRAME; /* other clocks', on other machines */
 	for (size_t i = 0; i < VDSO_PAGES; i++) {
 		size_t at = i * QUIRE_PAGE_SIZE;
 

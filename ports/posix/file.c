@@ -124,7 +124,13 @@ static void file_put(struct quire_file *q)
 	posix_file_put(quire_container_of(q, struct posix_file, file));
 }
 
-static const struct quire_file_ops file_ops = {file_get, file_put};
+static int file_punch(struct quire_file *q, u64 start, u64 end)
+{
+	return q->mapping->swapbacked ? quire_cache_punch(q->mapping, start, end) : -EOPNOTSUPP;
+}
+
+static const struct quire_file_ops file_ops = {
+    .get = file_get, .put = file_put, .punch = file_punch};
 
 static struct posix_file *file_new(u64 size, bool store)
 {

@@ -339,15 +339,12 @@ void op_madvise(struct mproc *p)
 	    MADV_KEEPONFORK, MADV_COLD,   MADV_PAGEOUT,    MADV_POPULATE_READ, MADV_POPULATE_WRITE};
 	unsigned at, n = pick_range(&at);
 	int advice = advices[pick(quire_array_size(advices))];
-	bool populate = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
 	s64 wanted = 0, holes = 0;
 
 	note("process %ld: madvise %d, %u pages at %u", p - world.proc, advice, n, at);
 	for (unsigned i = at; i < at + n && !wanted; i++) {
 		if (p->page[i].kind)
 			wanted = advise_page(&p->page[i], advice);
-		else if (populate)
-			wanted = -ENOMEM;
 		else
 			holes = -ENOMEM;
 	}

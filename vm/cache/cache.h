@@ -62,6 +62,9 @@ void cache_index_init(void);
 int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gfp);
 /* Take a locked page out and drop the index's reference; the caller has one. */
 void cache_remove(struct quire_mapping *m, struct page *p);
+/* Put `to`, a new locked page with the same content, in the place of p, locked.  References
+ * are as with cache_remove() and cache_insert(). */
+void cache_replace(struct quire_mapping *m, struct page *p, struct page *to);
 /* The same if it is clean and nobody but the caller refers to it. */
 bool cache_remove_unused(struct quire_mapping *m, struct page *p);
 /* The first offset in [from, to] with a page, ~0 if none.  Doesn't sleep. */
@@ -108,7 +111,7 @@ static inline u64 cache_size_pages(struct quire_mapping *m)
 	return (m->ops->size(m) + QUIRE_PAGE_SIZE - 1) >> QUIRE_PAGE_SHIFT;
 }
 /* Wait until a page with a reference is up to date.  0; -EAGAIN: it is not in the
- * mapping any more; -EIO: its reader failed.  Sleeps. */
+ * mapping any more; -EHWPOISON: its frame was retired.  Sleeps. */
 int cache_wait_uptodate(struct quire_mapping *m, struct page *p);
 /* What to read around a miss at pgoff; moves ra's window on. */
 void cache_window(struct quire_mapping *m, struct quire_file *ra, u64 pgoff, u64 want,

@@ -442,6 +442,29 @@ void cache_remove(struct quire_mapping *m, struct page *p)
 	quire_page_put(p);
 }
 
+void cache_replace(struct quire_mapping *m, struct page *p, struct page *to)
+{
+	ASSERT(page_test(p, PG_LOCKED) && page_test(to, PG_LOCKED));
+	spin_lock(&m->lock);
+	struct cache_node *n = leaf_of(m, p->index);
+
+	REQUIRE(p->mapping == m && !m->ops->read_pages);
+	to->mapping = m;
+	to->index = p->index;
+	page_set(to, PG_UPTODATE);
+	if (page_test(p, PG_SWAPBACKED))
+		page_set(to, PG_SWAPBACKED);
+	if (page_clear(p, PG_DIRTY)) /* the counts stay: there is one such page as before */
+		page_set(to, PG_DIRTY);
+	quire_page_get(to);
+	__atomic_store_n(&n->slot[slot_of(n, p->index)], (void *)to, __ATOMIC_RELEASE);
+	(void)__atomic_exchange_n(&p->mapping, (struct quire_mapping *)NULL, __ATOMIC_SEQ_CST);
+	spin_unlock(&m->lock);
+	lru_remove(p);
+	lru_add(to);
+	quire_page_put(p);
+}
+
 bool cache_remove_unused(struct quire_mapping *m, struct page *p)
 {
 	s32 two = 2; /* the index's reference and the caller's */

@@ -62,6 +62,8 @@ int cache_wait_uptodate(struct quire_mapping *m, struct page *p)
 	quire_page_lock(p);
 	if (p->mapping != m)
 		r = -EAGAIN;
+	else if (page_test(p, PG_HWPOISON))
+		r = -EHWPOISON;
 	else if (!m->ops->read_pages)
 		page_set(p, PG_UPTODATE); /* quire_cache_fill() made it, zeroed */
 	else if (!page_test(p, PG_UPTODATE))
@@ -192,9 +194,12 @@ int cache_read_in(struct quire_mapping *m, struct quire_file *ra, u64 pgoff, u64
 			*page = cache_find(m, pgoff);
 		}
 		if (*page) {
-			if (cache_wait_uptodate(m, *page) == 0)
+			r = cache_wait_uptodate(m, *page);
+			if (r == 0)
 				return 0;
 			quire_page_put(*page);
+			if (r == -EHWPOISON)
+				return why == CACHE_FAULT ? r : -EIO;
 		}
 		if (quire_host_killed())
 			return -EINTR;
@@ -261,7 +266,7 @@ static int page_to_read(struct quire_mapping *m, struct quire_file *ra, u64 pgof
 	struct page *p = cache_find(m, pgoff);
 	unsigned brought = 0;
 
-	if (p && !m->ops->read_pages && !page_test(p, PG_UPTODATE)) {
+	if (p && !m->ops->read_pages && !page_test(p, PG_UPTODATE) && !page_test(p, PG_HWPOISON)) {
 		quire_page_put(p);
 		p = NULL;
 	}

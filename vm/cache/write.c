@@ -90,7 +90,7 @@ static int write_beyond(struct quire_mapping *m, struct page *p, size_t off, siz
 		if (*moved)
 			cache_mark_dirty(p);
 	}
-	return r;
+	return r == -EHWPOISON ? -EIO : r;
 }
 
 static int write_page(struct quire_mapping *m, u64 pgoff, size_t off, size_t n, struct piece *from,

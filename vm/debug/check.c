@@ -138,8 +138,12 @@ static void check_page(struct sums *s, const struct vma *v, struct pte e, u64 ad
 	     !page_test(p, PG_BUDDY) && !page_test(p, PG_SLAB) && !page_test(p, PG_TABLE) &&
 		 !page_test(p, PG_TAIL),
 	     "page", addr);
-	MUST(mm, p->index == pgoff, "page index", addr);
-	if (page_test(p, PG_ANON)) {
+	MUST(mm, p->index == pgoff || v->special, "page index", addr);
+	if (v->special && !page_test(p, PG_ANON)) {
+		MUST(mm, pgoff < v->special->n && v->special->frame[pgoff].n == pte_pfn(e).n,
+		     "special page", addr);
+		s->rss[MM_FILE]++;
+	} else if (page_test(p, PG_ANON)) {
 		MUST(mm, v->anon_vma && p->anon_vma == v->anon_vma, "anon page", addr);
 		MUST(mm, !(v->flags & VM_SHARED), "anon page", addr);
 		/* Two entries may share it, but none may write it then. */

@@ -78,19 +78,15 @@ static struct page *get_source(struct fault *f)
 	return NULL;
 }
 
-/* The zero page, and frames that were given to the mapping: nothing to count. */
-static enum quire_outcome cow_special(struct fault *f)
+/* The zero page: nothing to count. */
+static enum quire_outcome cow_zero(struct fault *f)
 {
-	struct page *from = pfn_page(pte_pfn(f->entry)), *p;
-	bool zero = from == zero_page;
+	struct page *p = quire_page_alloc(0, GFP_KERNEL | GFP_ACCOUNT | GFP_ZERO);
 	enum quire_outcome o;
 
-	p = quire_page_alloc(0, GFP_KERNEL | GFP_ACCOUNT | (zero ? GFP_ZERO : 0));
 	if (!p)
 		return fault_no_memory(f);
-	if (!zero)
-		memcpy(page_view(p), page_view(from), QUIRE_PAGE_SIZE);
-	o = replace(f, p, NULL, zero ? CAUSE_COW_ZERO : CAUSE_COW_COPY);
+	o = replace(f, p, NULL, CAUSE_COW_ZERO);
 	if (o == FAULT_AGAIN)
 		quire_page_put(p);
 	return o;
@@ -105,7 +101,7 @@ enum quire_outcome fault_cow(struct fault *f)
 	if (quire_unlikely(anon_vma_prepare(f->vma)))
 		return fault_no_memory(f);
 	if (f->entry.v & PTE_SPECIAL)
-		return cow_special(f);
+		return cow_zero(f);
 	old = pfn_page(pte_pfn(f->entry));
 	anon = page_test(old, PG_ANON);
 	if (anon && __atomic_load_n(&old->refs, __ATOMIC_RELAXED) == 1 &&

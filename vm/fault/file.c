@@ -52,6 +52,10 @@ static enum quire_outcome get_page(struct fault *f, struct page **page, enum qui
 	*page = NULL;
 	if (r == -ERANGE)
 		return bus(f, CAUSE_FILE_EOF);
+	if (r == -EHWPOISON) {
+		f->rec->cause = CAUSE_POISON;
+		return QUIRE_SIGBUS_MCE;
+	}
 	if (r == -ENOMEM)
 		return fault_no_memory(f);
 	if (r == -EINTR && quire_host_killed())
@@ -314,13 +318,22 @@ enum quire_outcome fault_special(struct fault *f)
 	struct pte e;
 	bool mine;
 
-	if (!s || f->pgoff >= s->n)
+	if (!s || f->pgoff >= s->n || s->frame[f->pgoff].n == QUIRE_NO_FRAME)
 		return bus(f, CAUSE_FILE_EOF);
-	e = pte_make(s->frame[f->pgoff], (f->vma->prot & ~PTE_W) | PTE_A | PTE_SPECIAL);
+	/* Data isn't counted as anybody's memory; code is, like a file's. */
+	bool counted = !(f->vma->flags & VM_PFNMAP);
+
+	e = pte_make(s->frame[f->pgoff],
+		     (f->vma->prot & ~PTE_W) | PTE_A | (counted ? 0 : PTE_SPECIAL));
 	pt_lock(&f->at);
 	mine = pte_none(pt_get(&f->at));
-	if (mine)
+	if (mine) {
+		if (counted) {
+			quire_page_get(pfn_page(s->frame[f->pgoff]));
+			rmap_add_file(pfn_page(s->frame[f->pgoff]), f->vma);
+		}
 		pt_set(&f->at, e);
+	}
 	pt_unlock(&f->at);
 	return mine ? fault_done(f, CAUSE_FILE_MAP, e, 0) : FAULT_AGAIN;
 }

@@ -84,9 +84,10 @@ static struct page *unmapped_page(const struct vma *v, u64 addr)
 		return quire_cache_get(v->mapping, pgoff, &err);
 	if (!(v->flags & VM_SPECIAL))
 		return quire_page_alloc(0, GFP_KERNEL | GFP_ZERO);
-	p = pgoff < v->special->n ? pfn_page(v->special->frame[pgoff]) : NULL;
-	if (p)
-		quire_page_get(p);
+	if (pgoff >= v->special->n || v->special->frame[pgoff].n == QUIRE_NO_FRAME)
+		return NULL;
+	p = pfn_page(v->special->frame[pgoff]);
+	quire_page_get(p);
 	return p;
 }
 

@@ -118,7 +118,7 @@ int copy_page_range(struct vma *dst, struct vma *src)
 /* Would a fault of the child make the same entries again? */
 static bool must_copy(const struct vma *src)
 {
-	return src->anon_vma || (src->flags & VM_SPECIAL);
+	return src->anon_vma || (src->flags & VM_PFNMAP);
 }
 
 /* ---- VMAs ------------------------------------------------------------------------------ */

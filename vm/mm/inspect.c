@@ -86,13 +86,38 @@ static void walk(struct vma *v, u64 start, u64 end,
 	gather_flush(&g);
 }
 
+/* Was the retired page one of a file's, which keeps it? */
+static bool poisoned_file(struct pte e)
+{
+	const struct page *p = pfn_page((struct pfn){pte_payload(e)});
+
+	return __atomic_load_n(&p->refs, __ATOMIC_RELAXED) > 0 && !page_test(p, PG_ANON);
+}
+
 /* ---- smaps --------------------------------------------------------------------------- */
+
+/* A page that was retired counts on, as its last user's. */
+static void smaps_poisoned(const struct vma *v, bool file, struct quire_smaps *s)
+{
+	const u64 share = QUIRE_PAGE_SIZE << QUIRE_PSS_SHIFT;
+
+	s->rss += QUIRE_PAGE_SIZE;
+	s->pss += share;
+	s->pss_dirty += share;
+	*(file ? &s->pss_shmem : &s->pss_anon) += share;
+	s->private_dirty += QUIRE_PAGE_SIZE;
+	s->referenced += QUIRE_PAGE_SIZE;
+	s->anonymous += file ? 0 : QUIRE_PAGE_SIZE;
+	s->locked += v->flags & VM_LOCKED ? share : 0;
+}
 
 static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *arg)
 {
 	struct quire_smaps *s = arg;
 
 	(void)c;
+	if (!pte_none(e) && pte_kind(e) == PTE_KIND_POISON)
+		smaps_poisoned(v, poisoned_file(e), s);
 	if (!pte_present(e) || (e.v & PTE_SPECIAL))
 		return false;
 	struct page *p = pfn_page(pte_pfn(e));
@@ -127,13 +152,16 @@ static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *
 
 void quire_mm_smaps(struct quire_mm *mm, u64 start, u64 end, struct quire_smaps *out)
 {
+	bool hole = false;
+	struct vma *v;
+	u64 to;
+
 	*out = (struct quire_smaps){0};
 	start &= QUIRE_PAGE_MASK;
+	end = quire_round_up(end, QUIRE_PAGE_SIZE);
 	read_lock(&mm->mmap_lock);
-	for (struct vma *v = vma_find(&mm->index, start); v && v->start < end;
-	     v = vma_next(&mm->index, v))
-		walk(v, quire_max(start, v->start),
-		     quire_min(quire_round_up(end, QUIRE_PAGE_SIZE), v->end), smaps_entry, out);
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to)
+		walk(v, start, to, smaps_entry, out);
 	read_unlock(&mm->mmap_lock);
 }
 
@@ -165,9 +193,10 @@ static u64 pagemap_word(const struct vma *v, struct pte e)
 		w |= __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) == 1 ? PM_EXCLUSIVE : 0;
 		return w;
 	}
+	case PTE_KIND_POISON:
+		return w | PM_SWAP | (poisoned_file(e) ? PM_FILE : 0);
 	case PTE_KIND_SWAP:
 	case PTE_KIND_MIGRATION:
-	case PTE_KIND_POISON:
 		return w | PM_SWAP;
 	default:
 		return w;
@@ -258,7 +287,7 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what)
 		return 0;
 	}
 	for (struct vma *v = vma_find(&mm->index, 0); v; v = vma_next(&mm->index, v)) {
-		bool special = v->flags & VM_SPECIAL;
+		bool special = v->flags & VM_PFNMAP;
 
 		if ((what == CLEAR_ANON && v->file) || (what == CLEAR_FILE && !v->file) ||
 		    (special && what != CLEAR_SOFT_DIRTY))

@@ -42,10 +42,12 @@ static int advise_flags(struct vma *v, u64 start, u64 end, int advice)
 		flags |= VM_DONTCOPY;
 		break;
 	case MADV_DOFORK:
+		if (flags & VM_IO)
+			return -EINVAL;
 		flags &= ~VM_DONTCOPY;
 		break;
 	case MADV_WIPEONFORK:
-		if (v->file || (flags & (VM_SHARED | VM_SPECIAL)))
+		if (v->file || (flags & VM_SHARED))
 			return -EINVAL;
 		flags |= VM_WIPEONFORK;
 		break;
@@ -152,7 +154,7 @@ static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
 {
 	struct tlb_gather g;
 
-	if (v->flags & (VM_LOCKED | VM_SPECIAL))
+	if (v->flags & (VM_LOCKED | VM_PFNMAP))
 		return -EINVAL;
 	for_each_page(v, start, end, make_page_cold);
 	if (!out || !v->mapping)
@@ -193,42 +195,40 @@ static int advise_remove(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
 
 	if ((v->flags & VM_LOCKED) || !f)
 		return -EINVAL;
-	if ((v->flags & (VM_SHARED | VM_WRITE)) != (VM_SHARED | VM_WRITE))
+	if ((v->flags & (VM_SHARED | VM_MAYWRITE)) != (VM_SHARED | VM_MAYWRITE))
 		return -EACCES;
-	if (!v->mapping->swapbacked)
+	if (!f->ops->punch)
 		return -EOPNOTSUPP;
 	f->ops->get(f);
 	read_unlock(&mm->mmap_lock);
-	err = quire_cache_punch(f->mapping, pos, pos + (end - start));
+	err = f->ops->punch(f, pos, pos + (end - start));
 	f->ops->put(f);
 	read_lock(&mm->mmap_lock);
 	return err;
 }
 
-/* ---- populate -------------------------------------------------------------------------- */
-
+/* Fault [start, end) in, as far as it stays a VMA that allows it. */
 static int advise_populate(struct quire_mm *mm, u64 start, u64 end, bool write)
+    REQUIRES_SHARED(mm->mmap_lock)
 {
-	while (start < end) {
-		u64 need = write ? VM_WRITE : VM_READ, to = end;
-		int err = 0;
+	u64 need = write ? VM_WRITE : VM_READ, to;
+	bool hole = false;
+	int err = 0;
 
-		read_lock(&mm->mmap_lock);
-		struct vma *v = vma_find(&mm->index, start);
-		if (!v || v->start > start)
-			err = -ENOMEM;
-		else if ((v->flags & VM_SPECIAL) || !(v->flags & need) || pkey_refuses(v, write))
-			err = -EINVAL;
-		else
-			to = quire_min(end, v->end);
+	while (!err && start < end) {
+		struct vma *v = vma_part(&mm->index, &start, end, &to, &hole);
+
+		if (!v || hole)
+			return -ENOMEM;
+		if ((v->flags & (VM_IO | VM_PFNMAP)) || !(v->flags & need) ||
+		    pkey_refuses(v, write))
+			return -EINVAL;
 		read_unlock(&mm->mmap_lock);
-		if (!err)
-			err = populate_range(mm, start, to, write);
-		if (err)
-			return err;
+		err = populate_range(mm, start, to, write);
+		read_lock(&mm->mmap_lock);
 		start = to;
 	}
-	return 0;
+	return err;
 }
 
 /* ---- the call ------------------------------------------------------------------------ */
@@ -273,6 +273,8 @@ static bool reads_only(int advice)
 	case MADV_REMOVE:
 	case MADV_COLD:
 	case MADV_PAGEOUT:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
 		return true;
 	default:
 		return false;
@@ -295,6 +297,9 @@ static int advise_vma(struct quire_mm *mm, struct vma *v, u64 start, u64 end, in
 	case MADV_COLD:
 	case MADV_PAGEOUT:
 		return advise_cold(v, start, end, advice == MADV_PAGEOUT);
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		return advise_populate(mm, start, end, advice == MADV_POPULATE_WRITE);
 	default:
 		return advise_flags(v, start, end, advice);
 	}
@@ -303,28 +308,21 @@ static int advise_vma(struct quire_mm *mm, struct vma *v, u64 start, u64 end, in
 static int advise_range(struct quire_mm *mm, u64 start, u64 end, int advice)
     REQUIRES_SHARED(mm->mmap_lock)
 {
-	int unmapped = 0;
+	bool hole = false;
+	struct vma *v;
+	u64 to;
 
-	while (start < end) {
-		struct vma *v = vma_find(&mm->index, start);
-		u64 to;
-		int err;
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to) {
+		/* Newer Linux populates up to the first hole. */
+		if (hole && quire_sysctl.newer_merging &&
+		    (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE))
+			break;
+		int err = advise_vma(mm, v, start, to, advice);
 
-		if (!v)
-			return -ENOMEM;
-		if (v->start > start) {
-			unmapped = -ENOMEM;
-			start = v->start;
-			if (start >= end)
-				break;
-		}
-		to = quire_min(end, v->end);
-		err = advise_vma(mm, v, start, to, advice);
 		if (err)
 			return err;
-		start = to;
 	}
-	return unmapped;
+	return hole ? -ENOMEM : 0;
 }
 
 s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice)
@@ -339,8 +337,6 @@ s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice)
 		return -EINVAL;
 	if (end == addr)
 		return 0;
-	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
-		return advise_populate(mm, addr, end, advice == MADV_POPULATE_WRITE);
 	if (advice == MADV_HWPOISON || advice == MADV_SOFT_OFFLINE)
 		return mm_retire_frames(mm, addr, end, advice == MADV_SOFT_OFFLINE);
 	if (reads_only(advice)) {

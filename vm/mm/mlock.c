@@ -23,16 +23,14 @@
 static bool next_part(struct quire_mm *mm, u64 *at, u64 *to, u64 end, bool locked_only, bool *write)
 {
 	struct vma *v;
-	bool found = false;
+	bool found = false, hole = false;
 
 	read_lock(&mm->mmap_lock);
-	for (v = vma_find(&mm->index, *at); v && v->start < end; v = vma_next(&mm->index, v)) {
-		if (v->flags & (VM_SPECIAL | VM_LOCKONFAULT))
+	for (; (v = vma_part(&mm->index, at, end, to, &hole)); *at = *to) {
+		if (v->flags & (VM_PFNMAP | VM_LOCKONFAULT))
 			continue;
 		if (locked_only && !(v->flags & VM_LOCKED))
 			continue;
-		*at = quire_max(*at, v->start);
-		*to = quire_min(end, v->end);
 		/* Private pages are broken out now; a shared file isn't dirtied for it. */
 		*write = (v->flags & (VM_WRITE | VM_SHARED)) == VM_WRITE;
 		found = true;
@@ -60,7 +58,9 @@ int mm_populate(struct quire_mm *mm, u64 start, u64 end, bool locked_only, bool 
 /* What mlock says of an error of populating. */
 static int lock_error(int err)
 {
-	return err == -EFAULT || err == -EINVAL ? -ENOMEM : err == -ENOMEM ? -EAGAIN : err;
+	if (err == -ENOMEM)
+		return -EAGAIN;
+	return err == -EFAULT || err == -EINVAL || err == -EHWPOISON ? -ENOMEM : err;
 }
 
 /* ---- flags --------------------------------------------------------------------------- */
@@ -116,31 +116,29 @@ static int lock_part(struct vma *v, u64 start, u64 end, u64 lockflags)
 
 static int lock_range(struct quire_mm *mm, u64 start, u64 end, u64 lockflags)
 {
-	for (u64 at = start; at < end;) {
-		struct vma *v = vma_find(&mm->index, at);
+	bool hole = false;
+	struct vma *v;
+	u64 to;
 
-		if (!v || v->start > at)
-			return -ENOMEM;
-		u64 to = quire_min(end, v->end);
-		int err = lock_part(v, at, to, lockflags);
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)) && !hole; start = to) {
+		int err = lock_part(v, start, to, lockflags);
 
 		if (err)
 			return err;
-		at = to;
 	}
-	return 0;
+	return hole ? -ENOMEM : 0;
 }
 
 /* Pages of [start, end) that are locked already. */
 static u64 locked_pages(struct quire_mm *mm, u64 start, u64 end)
 {
-	u64 n = 0;
+	bool hole = false;
+	u64 n = 0, to;
+	struct vma *v;
 
-	for (struct vma *v = vma_find(&mm->index, start); v && v->start < end;
-	     v = vma_next(&mm->index, v))
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to)
 		if (v->flags & VM_LOCKED)
-			n += (quire_min(end, v->end) - quire_max(start, v->start)) >>
-			     QUIRE_PAGE_SHIFT;
+			n += (to - start) >> QUIRE_PAGE_SHIFT;
 	return n;
 }
 

@@ -106,6 +106,8 @@ static int file_flags(u64 prot, u64 *flags, u64 may, u64 *vm)
 		return -EACCES;
 	if ((prot & PROT_EXEC) && !(may & VM_MAYEXEC))
 		return -EPERM;
+	if (may & MAY_NOT_MAP)
+		return -ENODEV;
 	return *vm & VM_GROWSDOWN ? -EINVAL : 0;
 }
 
@@ -129,11 +131,11 @@ static int anon_flags(u64 flags, u64 *vm)
 /* Pages in [start, end) that are mapped already. */
 static u64 pages_mapped(struct quire_mm *mm, u64 start, u64 end)
 {
-	u64 n = 0;
+	bool hole = false;
+	u64 n = 0, to;
 
-	for (struct vma *v = vma_find(&mm->index, start); v && v->start < end;
-	     v = vma_next(&mm->index, v))
-		n += (quire_min(end, v->end) - quire_max(start, v->start)) >> QUIRE_PAGE_SHIFT;
+	for (; vma_part(&mm->index, &start, end, &to, &hole); start = to)
+		n += (to - start) >> QUIRE_PAGE_SHIFT;
 	return n;
 }
 
@@ -168,8 +170,8 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 	struct vma *own = NULL, *prev;
 	int err = unmap_prepare(&u, mm, s->start, s->end);
 
-	if (err)
-		return err;
+	if (err) /* even if a special mapping is what refuses */
+		return -ENOMEM;
 	if (!u.first)
 		vma_place_between(u.before, u.after, s, &p);
 	if (!p.left && !p.right) {
@@ -211,7 +213,7 @@ static int region_map(struct quire_mm *mm, struct vma_shape *s, bool fixed)
 		if (!replaced || !mm_may_expand(mm, s->flags, pages - replaced))
 			return -ENOMEM;
 	}
-	if (!(s->flags & VM_SPECIAL) && mm_chargeable(s->flags)) {
+	if (mm_chargeable(s->flags)) {
 		if (mm_commit(mm, pages))
 			return -ENOMEM;
 		s->flags |= VM_ACCOUNT;
@@ -227,6 +229,12 @@ static int region_map(struct quire_mm *mm, struct vma_shape *s, bool fixed)
 	if (s->flags & VM_LOCKED)
 		mm->locked_vm += pages;
 	return 0;
+}
+
+/* MAP_SHARED | MAP_ANONYMOUS, and what has the same meaning: a shared mapping of zeroes. */
+static bool shared_zeroes(const struct vma_shape *s)
+{
+	return (s->flags & VM_SHARED) && (!s->file || !s->file->mapping);
 }
 
 static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 len, u64 prot,
@@ -267,12 +275,21 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 		return err;
 	if ((flags & MAP_NORESERVE) && quire_sysctl.overcommit_memory != 2)
 		s->flags |= VM_NORESERVE;
-	if (!s->file && (s->flags & VM_SHARED)) {
+	err = (may / MAY_REFUSES(1)) & 0xff;
+	if (err)
+		return -err;
+	if ((may & MAY_NOT_WRITE_SHARED) && (s->flags & VM_SHARED)) {
+		if (s->flags & VM_WRITE)
+			return -EPERM;
+		s->flags &= ~VM_MAYWRITE;
+	}
+	if (shared_zeroes(s)) {
 		made = shared_anon_create(mm, len, !(s->flags & VM_NORESERVE));
 		if (!made)
 			return -ENOMEM;
+		if (!s->file)
+			s->pgoff = 0;
 		s->file = made;
-		s->pgoff = 0;
 	} else if (!s->file) {
 		s->pgoff = s->start >> QUIRE_PAGE_SHIFT;
 	}
@@ -285,9 +302,9 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 /* MAP_HUGETLB where there are no huge pages: what Linux says with empty pools. */
 static s64 mmap_huge(struct quire_file *file, u64 flags)
 {
-	u64 order = flags >> 26 & 63;
+	u64 order = flags >> 26 & 63, type = flags & MAP_TYPE;
 
-	if (file || (order && order != 21 && order != 30))
+	if (file || !type || type > MAP_SHARED_VALIDATE || (order && order != 21 && order != 30))
 		return -EINVAL;
 	return -ENOMEM;
 }

@@ -104,7 +104,7 @@ static int protect_part(struct vma *v, u64 start, u64 end, u64 newflags, bool *p
 	if (newflags & VM_WRITE) {
 		if (!mm_may_expand(mm, newflags, pages) && mm_may_expand(mm, oldflags, pages))
 			return -ENOMEM;
-		if (!(oldflags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE | VM_SPECIAL))) {
+		if (!(oldflags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE))) {
 			if (mm_commit(mm, pages))
 				return -ENOMEM;
 			charged = pages;

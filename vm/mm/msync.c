@@ -29,30 +29,21 @@ static int sync_part(struct quire_mm *mm, struct vma *v, u64 start, u64 end)
 static int msync_locked(struct quire_mm *mm, u64 start, u64 end, int flags)
     REQUIRES_SHARED(mm->mmap_lock)
 {
-	int unmapped = 0, err;
+	bool hole = false;
+	struct vma *v;
+	u64 to;
 
-	while (start < end) {
-		struct vma *v = vma_find(&mm->index, start);
-
-		if (!v)
-			return -ENOMEM;
-		if (v->start > start) {
-			unmapped = -ENOMEM;
-			start = v->start;
-			if (start >= end)
-				break;
-		}
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to) {
 		if ((flags & MS_INVALIDATE) && (v->flags & VM_LOCKED))
 			return -EBUSY;
-		u64 to = quire_min(end, v->end);
-		if ((flags & MS_SYNC) && v->file && (v->flags & VM_SHARED)) {
-			err = sync_part(mm, v, start, to);
+		if ((flags & MS_SYNC) && v->mapping && (v->flags & VM_SHARED)) {
+			int err = sync_part(mm, v, start, to);
+
 			if (err)
 				return err;
 		}
-		start = to;
 	}
-	return unmapped;
+	return hole ? -ENOMEM : 0;
 }
 
 s64 quire_msync(struct quire_mm *mm, u64 addr, u64 len, int flags)
@@ -82,9 +73,9 @@ static bool in_memory(struct vma *v, u64 addr, struct pte e)
 	switch (pte_kind(e)) {
 	case PTE_KIND_PRESENT:
 	case PTE_KIND_MIGRATION:
+	case PTE_KIND_POISON:
 		return true;
 	case PTE_KIND_SWAP:
-	case PTE_KIND_POISON:
 		return false;
 	case PTE_KIND_NONE:
 	case PTE_KIND_MARKER:
@@ -97,6 +88,14 @@ static bool in_memory(struct vma *v, u64 addr, struct pte e)
 	if (p)
 		quire_page_put(p);
 	return there;
+}
+
+/* Of others' files, and of special mappings, everything is said to be there. */
+static bool may_know(const struct vma *v)
+{
+	if (!v->file)
+		return !(v->flags & VM_SPECIAL);
+	return !v->mapping || !v->file->ops->shows_cache || v->file->ops->shows_cache(v->file);
 }
 
 s64 quire_mincore(struct quire_mm *mm, u64 addr, u64 pages, u8 *vec)
@@ -116,11 +115,13 @@ s64 quire_mincore(struct quire_mm *mm, u64 addr, u64 pages, u8 *vec)
 			err = -ENOMEM;
 			break;
 		}
+		bool shown = may_know(v);
 		for (; addr < end && addr < v->end; addr += QUIRE_PAGE_SIZE) {
 			struct pt_cursor c;
 
 			pt_find(&c, mm, addr);
-			*vec++ = in_memory(v, addr, c.level == 1 ? pt_get(&c) : (struct pte){0});
+			*vec++ = !shown ||
+				 in_memory(v, addr, c.level == 1 ? pt_get(&c) : (struct pte){0});
 		}
 	}
 	read_unlock(&mm->mmap_lock);

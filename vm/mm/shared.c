@@ -41,7 +41,13 @@ static u64 shared_size(struct quire_mapping *m)
 	return quire_container_of(m, struct shared_anon, mapping)->size;
 }
 
-static const struct quire_file_ops shared_file_ops = {.get = shared_get, .put = shared_put};
+static int shared_punch(struct quire_file *f, u64 start, u64 end)
+{
+	return quire_cache_punch(f->mapping, start, end);
+}
+
+static const struct quire_file_ops shared_file_ops = {
+    .get = shared_get, .put = shared_put, .punch = shared_punch};
 static const struct quire_mapping_ops shared_mapping_ops = {.size = shared_size};
 
 static u64 last_number; /* atomic */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Special mappings: frames that the host gives (vdso, vvar), mapped at once; and
+ * Special mappings: frames that the host gives (vdso, vvar), mapped by faults; and
  * remap_file_pages, which Linux, too, only emulates with an ordinary mapping.
  *
  * Locking: mmap_lock for writing.
@@ -20,36 +20,10 @@ static struct vma_frames *frames_make(const struct pfn *frames, u64 n)
 	f->n = n;
 	for (u64 i = 0; i < n; i++) {
 		f->frame[i] = frames[i];
-		quire_page_get(pfn_page(frames[i]));
+		if (frames[i].n != QUIRE_NO_FRAME)
+			quire_page_get(pfn_page(frames[i]));
 	}
 	return f;
-}
-
-/* Tables for all of [start, end), so that setting entries can't fail. */
-static int tables_make(struct quire_mm *mm, u64 start, u64 end)
-{
-	for (u64 at = start; at < end; at = quire_round_down(at, QUIRE_PMD_SIZE) + QUIRE_PMD_SIZE) {
-		struct pt_cursor c;
-		int err = pt_make(&c, mm, at, 1, GFP_KERNEL);
-
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static void entries_set(struct vma *v)
-{
-	for (u64 at = v->start; at < v->end; at += QUIRE_PAGE_SIZE) {
-		struct pt_cursor c;
-
-		pt_find(&c, v->mm, at);
-		REQUIRE(c.level == 1);
-		pt_lock(&c);
-		pt_set(&c, pte_make(v->special->frame[vma_pgoff_of(v, at)],
-				    v->prot | PTE_SPECIAL | PTE_A));
-		pt_unlock(&c);
-	}
 }
 
 static s64 map_special_locked(struct quire_mm *mm, u64 addr, const struct pfn *frames, u64 n,
@@ -78,20 +52,11 @@ static s64 map_special_locked(struct quire_mm *mm, u64 addr, const struct pfn *f
 	err = vma_edit_reserve(&e, &mm->index, 1);
 	if (err)
 		goto free;
-	err = tables_make(mm, v->start, v->end);
 	vma_write_lock(v);
 	vma_edit_insert(&e, v);
 	vma_edit_done(&e);
 	mm->map_count++;
 	mm_account(mm, flags, (s64)n);
-	if (err) {
-		/* The way to free tables made so far; removing a whole VMA can't fail. */
-		u64 end = v->end;
-
-		(void)unmap_locked(mm, (u64)at, end);
-		return err;
-	}
-	entries_set(v);
 	vma_write_unlock(v);
 	return at;
 free:

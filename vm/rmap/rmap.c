@@ -14,6 +14,7 @@
  * or migration, which hold no mapcount.
  */
 #include <quire/assert.h>
+#include <quire/string.h>
 #include <quire/list.h>
 
 #include "../cache/cache.h"
@@ -277,6 +278,78 @@ bool rmap_unmap(struct page *p)
 bool rmap_unmap_try(struct page *p)
 {
 	return unmap_how(p, false);
+}
+
+/* ---- retiring frames ------------------------------------------------------------------ */
+
+static NO_TSA bool vacate_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	struct pt_cursor c;
+	struct pte old;
+
+	if (!lock_entry(&c, p, v, addr))
+		return true;
+	old = pt_set(&c, (struct pte){0});
+	quire_host_tlb_flush(v->mm, addr, addr + QUIRE_PAGE_SIZE, false);
+	pt_set(&c, *(const struct pte *)arg);
+	if (old.v & PTE_D)
+		cache_mark_dirty(p);
+	rmap_remove(p, v);
+	pt_unlock(&c);
+	quire_page_put(p);
+	return true;
+}
+
+bool rmap_vacate(struct page *p, struct pte left)
+{
+	/* A VMA may be out of the tree for a moment while its bounds change. */
+	for (unsigned tries = 0;
+	     __atomic_load_n(&p->mapcount, __ATOMIC_SEQ_CST) > 0 && tries < 1000; tries++) {
+		rmap_walk(p, vacate_one, &left);
+		quire_host_relax();
+	}
+	return __atomic_load_n(&p->mapcount, __ATOMIC_ACQUIRE) == 0;
+}
+
+static NO_TSA bool freeze_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	struct pt_cursor c;
+
+	(void)arg;
+	if (!lock_entry(&c, p, v, addr))
+		return true;
+	if (pt_modify(&c, PTE_W, 0).v & PTE_W)
+		quire_host_tlb_flush(v->mm, addr, addr + QUIRE_PAGE_SIZE, false);
+	pt_unlock(&c);
+	return true;
+}
+
+static NO_TSA bool move_one(struct page *p, struct vma *v, u64 addr, void *arg)
+{
+	struct page *to = arg;
+	struct pt_cursor c;
+	struct pte old;
+
+	if (!lock_entry(&c, p, v, addr))
+		return true;
+	old = pt_set(&c, (struct pte){0});
+	quire_host_tlb_flush(v->mm, addr, addr + QUIRE_PAGE_SIZE, false);
+	quire_page_get(to);
+	rmap_add_anon(to, v, addr, !__atomic_load_n(&to->mapcount, __ATOMIC_RELAXED));
+	old.v = (old.v & ~PTE_PFN_MASK) | page_pfn(to).n << QUIRE_PAGE_SHIFT;
+	pt_set(&c, old);
+	rmap_remove(p, v);
+	pt_unlock(&c);
+	quire_page_put(p);
+	return true;
+}
+
+void rmap_move(struct page *p, struct page *to)
+{
+	/* Nobody takes the page over for writing while there is the caller's reference. */
+	rmap_walk(p, freeze_one, NULL);
+	memcpy(page_view(to), page_view(p), QUIRE_PAGE_SIZE);
+	rmap_walk(p, move_one, to);
 }
 
 /* ---- mkclean -------------------------------------------------------------------------- */

@@ -56,6 +56,13 @@ unsigned rmap_referenced(struct page *p);
  * it any more.  Page locked. */
 bool rmap_unmap(struct page *p);
 
+/* Take the page out of every entry; they become what `left` says (none, or poison).  When
+ * nothing maps it any more: true.  Page locked. */
+bool rmap_vacate(struct page *p, struct pte left);
+/* An anonymous page gives all its entries to `to`, which has nothing yet and gets its bytes
+ * and a reference for each entry.  Page locked, with a reference of the caller's own. */
+void rmap_move(struct page *p, struct page *to);
+
 /* interval.c: a treap by first, augmented with the largest last. */
 void interval_insert(struct interval **root, struct interval *n);
 void interval_remove(struct interval **root, struct interval *n);

@@ -33,10 +33,16 @@ struct vma *vma_alloc(struct quire_mm *mm)
 	return v;
 }
 
+/* Shared, and writable or could become so: what a file with seals refuses. */
+static bool shared_maywrite(u64 flags)
+{
+	return (flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE);
+}
+
 /* Count a mapping of the file; -EPERM: it refuses shared writable ones. */
 static int file_mapped(struct quire_mapping *m, u64 flags)
 {
-	if (flags & VM_SHARED) {
+	if (shared_maywrite(flags)) {
 		s32 n = __atomic_load_n(&m->writable_maps, __ATOMIC_RELAXED);
 
 		do {
@@ -93,7 +99,8 @@ static void frames_put(struct vma_frames *f)
 	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	for (u64 i = 0; i < f->n; i++)
-		quire_page_put(pfn_page(f->frame[i]));
+		if (f->frame[i].n != QUIRE_NO_FRAME)
+			quire_page_put(pfn_page(f->frame[i]));
 	quire_kfree(f);
 }
 
@@ -105,7 +112,7 @@ static void vma_free_rcu(struct quire_rcu *rcu)
 void vma_free(struct vma *v)
 {
 	if (v->mapping) {
-		if (v->flags & VM_SHARED)
+		if (shared_maywrite(v->flags))
 			__atomic_sub_fetch(&v->mapping->writable_maps, 1, __ATOMIC_RELEASE);
 		__atomic_sub_fetch(&v->mapping->nr_maps, 1, __ATOMIC_RELEASE);
 	}

@@ -106,6 +106,25 @@ struct vma *vma_find_prev(const struct vma_index *x, u64 addr);
 struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev);
 /* The VMA after v, in the current index. */
 struct vma *vma_next(const struct vma_index *x, const struct vma *v);
+/* Going over [at, end) VMA by VMA: the next one that has a part of it, with the part in
+ * [*at, *to), or null at the end.  *hole becomes true where something isn't mapped.
+ * mmap_lock held; it may be let go between the steps:
+ *	for (at = start; (v = vma_part(x, &at, end, &to, &hole)); at = to) */
+static inline struct vma *vma_part(const struct vma_index *x, u64 *at, u64 end, u64 *to, bool *hole)
+{
+	struct vma *v = *at < end ? vma_find(x, *at) : NULL;
+
+	if (!v || v->start >= end) {
+		*hole |= *at < end;
+		return NULL;
+	}
+	if (v->start > *at) {
+		*hole = true;
+		*at = v->start;
+	}
+	*to = end < v->end ? end : v->end;
+	return v;
+}
 /*
  * An edit: changes to the index that can't fail, since what insertions may need is
  * reserved first (which may sleep and fail).  Removals and resizes need nothing.  Look-ups
