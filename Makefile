@@ -120,7 +120,7 @@ include $(wildcard examples/*/*.mk)
 PROBES := mapping special memfiles advice partial poison stacks
 GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
 	hello-musl-static faults many args bench vdso pipes procmem memlimits overcommit procfiles pkeys tracer \
-	$(PROBES))
+	$(PROBES) badinput)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<
