@@ -337,15 +337,43 @@ static int clone_event(const struct clone_args_k *a)
 	return !(a->flags & CLONE_UNTRACED) && trace_event_wanted(event) ? event : 0;
 }
 
+/* Threads of all processes whose (first thread's) real user this is. */
+static u64 threads_of_user(u32 uid)
+{
+	struct process *p;
+	u64 n = 0;
+
+	for (u32 pid = 0; (p = process_next(pid)); process_put(p)) {
+		struct task *t = task_find(p->tgid);
+		struct cred *c = t ? task_cred_get(t) : NULL;
+
+		pid = p->tgid + 1;
+		if (c && c->uid == uid)
+			n += p->nr_threads;
+		if (c)
+			cred_put(c);
+		if (t)
+			task_put(t);
+	}
+	return n;
+}
+
+/* RLIMIT_NPROC: is there no room for one more?  Root has none. */
+static bool too_many(void)
+{
+	u64 limit = current()->process->rlim[RLIMIT_NPROC].cur;
+	u32 uid = current()->cred->uid;
+
+	return nr_threads >= limit && uid && !capable(CAP_SYS_RESOURCE) &&
+	       !capable(CAP_SYS_ADMIN) && threads_of_user(uid) >= limit;
+}
+
 static long new_task(const struct clone_args_k *a, struct regs *r)
 {
-	struct process *me = current()->process;
 	int err = check_flags(a);
 	if (err)
 		return err;
-	/* The count is of all users' threads: nearly always there is one user. */
-	if (nr_threads >= me->rlim[RLIMIT_NPROC].cur && !capable(CAP_SYS_RESOURCE) &&
-	    !capable(CAP_SYS_ADMIN) && current()->cred->uid)
+	if (too_many())
 		return -EAGAIN;
 	if (quire_kernel_reserve_low())
 		quire_kernel_reserve_fill();

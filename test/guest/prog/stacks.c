@@ -334,6 +334,34 @@ static void mmc(void)
 	}
 	R(munmap(at(0), i * 2 * PG));
 }
+static void nproc(void)
+{
+	int held[20], p[2], made = 0, pid;
+	pipe(p);
+	for (int i = 0; i < 20; i++)
+		if (!(held[i] = fork())) {
+			char c;
+			close(p[1]);
+			read(p[0], &c, 1);
+			_exit(0);
+		}
+	struct rlimit l = {4, 4};
+	setrlimit(RLIMIT_NPROC, &l);
+	R(setresuid(12345, 12345, 12345));
+	while (made < 30 && (pid = fork()) > 0)
+		made++;
+	if (!pid) {
+		char c;
+		close(p[1]);
+		read(p[0], &c, 1);
+		_exit(0);
+	}
+	printf("made %d: %s\n", made, en(errno));
+	close(p[1]);
+	while (wait(NULL) > 0)
+		;
+	R(fork() >= 0);
+}
 int main(int c, char **v)
 {
 	init();
@@ -345,4 +373,5 @@ int main(int c, char **v)
 	T(vf);
 	T(ex);
 	T(mmc);
+	T(nproc);
 }
