@@ -116,16 +116,12 @@ include $(wildcard kernel/*/*.mk)
 include $(wildcard ports/*/*.mk)
 include $(wildcard examples/*/*.mk)
 
-# Programs that print what came of many calls; Linux 6.1 says what it should be.
-PROBES := mapping special memfiles advice partial poison stacks
-GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic \
-	hello-musl-static faults many args bench vdso pipes procmem memlimits overcommit procfiles pkeys tracer \
-	$(PROBES) badinput)
+GUEST_PROGS := $(addprefix $(BUILD)/test/guest/,hello-dynamic hello-static hello-musl-dynamic hello-musl-static) \
+	$(patsubst test/guest/prog/%.c,$(BUILD)/test/guest/%,$(filter-out %/hello.c,$(wildcard test/guest/prog/*.c)))
+$(GUEST_PROGS): $(wildcard test/guest/prog/*.h)
 $(BUILD)/test/guest/hello-%: test/guest/prog/hello.c
 	@mkdir -p $(@D)
 	$(Q)$(if $(findstring musl,$*),musl-gcc,$(CC)) $(if $(findstring static,$*),-static) -O1 -o $@ $<
-$(BUILD)/test/guest/memlimits $(BUILD)/test/guest/overcommit: test/guest/prog/memtest.h
-$(PROBES:%=$(BUILD)/test/guest/%): test/guest/prog/probe.h
 $(BUILD)/test/guest/%: test/guest/prog/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -static -O1 -Wall -Wno-infinite-recursion -o $@ $< -lpthread

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * System calls on another process's memory: process_vm_readv(2),
- * process_vm_writev(2), process_madvise(2).
+ * process_vm_writev(2), process_madvise(2), process_mrelease(2).
  *
  * Bytes go through one kernel page at a time: the core reads or writes the other
  * address space, faulting pages in as its owner would; the caller's side is an
@@ -11,6 +11,7 @@
 #include <quire/page.h>
 
 #include "../arch/uaccess.h"
+#include "../fs/vfs.h"
 #include "../proc/internal.h"
 #include "../proc/pidfd.h"
 #include "mem.h"
@@ -175,4 +176,50 @@ SYSCALL5(process_madvise, int, pidfd, u64, uvec, u64, count, int, advice, u32, f
 	}
 	quire_kfree(v);
 	return r;
+}
+
+/* Do all processes that use this address space end? */
+static bool all_end(struct uspace *u)
+{
+	struct process *p;
+	struct task *t;
+	bool all = true;
+
+	spin_lock(&tree_lock);
+	list_for_each (p, &all_processes, all)
+		list_for_each (t, &p->threads, thread)
+			if (t->uspace == u && !p->group_exit)
+				all = false;
+	spin_unlock(&tree_lock);
+	return all;
+}
+
+/* The pages go now that the process itself would free at its end, whenever that is. */
+SYSCALL2(process_mrelease, int, pidfd, u32, flags)
+{
+	u32 pid;
+
+	if (flags)
+		return -EINVAL;
+	int err = pidfd_pid(pidfd, &pid);
+	if (err)
+		return err;
+	struct task *t = task_find(pid);
+	struct uspace *u = t ? task_uspace_get(t) : NULL;
+	if (t)
+		task_put(t);
+	if (!u)
+		return -ESRCH;
+	struct quire_vma_info v;
+	if (!all_end(u))
+		err = -EINVAL;
+	for (u64 at = 0; !err && quire_mm_vma_at(u->mm, at, &v); at = v.end) {
+		if (v.file)
+			file_put((struct file *)v.file);
+		/* what can't be given up, such as special mappings, stays until the end */
+		if (!(v.flags & VM_SHARED))
+			quire_madvise(u->mm, v.start, v.end - v.start, MADV_DONTNEED_LOCKED);
+	}
+	uspace_put(u);
+	return err;
 }
