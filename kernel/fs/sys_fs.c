@@ -154,10 +154,28 @@ static int fallocate_mode(int mode)
 	return 0;
 }
 
+static long fallocate_file(struct file *f, int mode, s64 off, s64 len)
+{
+	s64 end;
+
+	if (!f->can_write)
+		return -EBADF;
+	if (f->inode && S_ISFIFO(f->inode->mode))
+		return -ESPIPE;
+	if (f->inode && S_ISDIR(f->inode->mode))
+		return -EISDIR;
+	if (!f->inode || !S_ISREG(f->inode->mode))
+		return -ENODEV;
+	if (__builtin_add_overflow(off, len, &end))
+		return -EFBIG;
+	if (!f->ops->fallocate)
+		return -EOPNOTSUPP;
+	return f->ops->fallocate(f, mode, (u64)off, (u64)len);
+}
+
 SYSCALL4(fallocate, int, fd, int, mode, s64, off, s64, len)
 {
 	struct file *f;
-	s64 end;
 	long r;
 
 	if (off < 0 || len <= 0)
@@ -166,21 +184,8 @@ SYSCALL4(fallocate, int, fd, int, mode, s64, off, s64, len)
 	if (!f)
 		return -EBADF;
 	r = fallocate_mode(mode);
-	if (r)
-		; /* refused whatever the file is */
-	else if (!f->can_write)
-		r = -EBADF;
-	else if (f->inode && S_ISFIFO(f->inode->mode))
-		r = -ESPIPE;
-	else if (f->inode && S_ISDIR(f->inode->mode))
-		r = -EISDIR;
-	else if (!f->inode || !S_ISREG(f->inode->mode))
-		r = -ENODEV;
-	else if (__builtin_add_overflow(off, len, &end))
-		r = -EFBIG;
-	else
-		r = f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len)
-				      : -EOPNOTSUPP;
+	if (!r)
+		r = fallocate_file(f, mode, off, len);
 	file_put(f);
 	return r;
 }
