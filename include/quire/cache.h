@@ -49,6 +49,7 @@ struct quire_mapping {
 	s32 nr_maps;              /* VMAs that map it; atomic */
 	u32 writing;              /* pages in write_pages now; atomic, slept on by flush */
 	bool swapbacked;          /* shmem: counts as such, not as file cache */
+	bool one_by_one;          /* SysV segments: faults map no neighbours, VMAs never merge */
 	bool charged; /* each page is charged when it comes (tmpfs): set before the first */
 };
 

@@ -70,23 +70,6 @@ static s64 size_limit(u64 pos, u64 n)
 	return (s64)quire_min(n, quire_min(limit, FILE_MAX) - pos);
 }
 
-/* How much of n bytes at pos may be written.  > 0 or -errno. */
-static s64 write_limit(struct inode *i, u64 pos, u64 n)
-{
-	if (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		return -EPERM;
-	if ((i->seals & F_SEAL_GROW) && pos + n > i->size) {
-		/* Linux asks page by page: those before the one that would make it grow are
-		 * written. */
-		u64 whole = quire_round_down(i->size, QUIRE_PAGE_SIZE);
-
-		if (pos >= whole)
-			return -EPERM;
-		n = whole - pos;
-	}
-	return size_limit(pos, n);
-}
-
 /*
  * Written pages that no store takes stay in memory for good.  So that files can't crowd
  * programs out, the last sixteenth of memory, at least 3 MiB, is not for them: -ENOSPC.
@@ -146,6 +129,26 @@ static s64 write_and_grow(struct inode *i, u64 pos, size_t n, struct iter *it)
 	return done;
 }
 
+/* How much of n bytes at pos the seals let in: whole pages, or all.  As Linux, which looks
+ * at a page's bytes first. */
+static s64 sealed_write(struct inode *i, u64 pos, u64 n, const struct iter *it)
+{
+	bool none = i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+	u64 end = none ? 0 : pos + n > i->size ? i->size & QUIRE_PAGE_MASK : pos + n;
+	struct iter probe = *it;
+	void *bytes;
+	size_t got;
+
+	if (end > pos)
+		return (s64)(end - pos);
+	bytes = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL);
+	if (!bytes)
+		return -ENOMEM;
+	got = iter_copy_from(&probe, bytes, quire_min(n, QUIRE_PAGE_SIZE - pos % QUIRE_PAGE_SIZE));
+	quire_kfree(bytes);
+	return got ? -EPERM : -EFAULT;
+}
+
 static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *pos)
 {
 	s64 n;
@@ -153,7 +156,9 @@ static s64 write_locked(struct file *f, struct inode *i, struct iter *it, u64 *p
 
 	if (f->flags & O_APPEND)
 		*pos = i->size;
-	n = write_limit(i, *pos, it->left);
+	n = size_limit(*pos, it->left);
+	if (n > 0 && (i->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_GROW)))
+		n = sealed_write(i, *pos, (u64)n, it);
 	if (n <= 0)
 		return n;
 	err = check_space(i);

@@ -61,9 +61,15 @@ SYSCALL2(memfd_create, u64, uname, u32, flags)
 	return anon_install(f, flags & MFD_CLOEXEC ? O_CLOEXEC : 0);
 }
 
+/* Any file in memory has seals; one that has a name is sealed against more of them. */
 static bool sealable(struct file *f)
 {
-	return f->inode && S_ISREG(f->inode->mode) && (f->inode->seals & SEALS_POSSIBLE);
+	return f->inode && S_ISREG(f->inode->mode) && f->inode->mapping.swapbacked;
+}
+
+static u32 seals_of(const struct inode *i)
+{
+	return i->seals & SEALS_POSSIBLE ? i->seals & ALL_SEALS : F_SEAL_SEAL;
 }
 
 /* Deny writable shared mappings from now on; -EBUSY while there is one. */
@@ -87,7 +93,7 @@ long memfd_add_seals(struct file *f, u32 seals)
 	struct inode *i = f->inode;
 	long r = 0;
 	mutex_lock(&i->lock);
-	if (i->seals & F_SEAL_SEAL)
+	if (seals_of(i) & F_SEAL_SEAL)
 		r = -EPERM;
 	else if ((seals & F_SEAL_WRITE) && !(i->seals & F_SEAL_WRITE))
 		r = deny_writable(&i->mapping);
@@ -99,5 +105,5 @@ long memfd_add_seals(struct file *f, u32 seals)
 
 long memfd_get_seals(struct file *f)
 {
-	return sealable(f) ? (long)(f->inode->seals & ALL_SEALS) : -EINVAL;
+	return sealable(f) ? (long)seals_of(f->inode) : -EINVAL;
 }

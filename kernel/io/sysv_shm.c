@@ -172,6 +172,7 @@ static struct shm *segment_new(u32 key, u64 size, u32 mode)
 		return NULL;
 	}
 	s->inode->nlink = 0;
+	s->inode->mapping.one_by_one = true; /* as on Linux */
 	struct attr a = {.mask = ATTR_SIZE, .size = size};
 	mutex_lock(&s->inode->lock);
 	int r = s->inode->ops->setattr(s->inode, &a);
@@ -339,6 +340,10 @@ SYSCALL3(shmat, s32, id, u64, addr, u32, flags)
 	struct file *f = attach_file(id, flags, &size, &err);
 	if (!f)
 		return err;
+	if (addr && !(flags & SHM_REMAP) && addr + size < addr) {
+		file_put(f);
+		return -EINVAL;
+	}
 	u64 may = VM_MAYREAD | VM_MAYEXEC | (flags & SHM_RDONLY ? 0 : VM_MAYWRITE);
 	s64 r = quire_mmap(current()->uspace->mm, addr, size, prot, map, &f->vm, 0, may);
 	if (r > 0) {
@@ -363,8 +368,9 @@ SYSCALL1(shmdt, u64, addr)
 		return -EINVAL;
 	while ((!seg || at < end) && quire_mm_vma_at(mm, at, &v)) {
 		struct file *f = (struct file *)v.file;
-		bool mine =
-		    f && f->ops == &shm_ops && (seg ? f == seg : v.start == addr && !v.pgoff);
+		/* The first piece decides, though others may have taken the start's place. */
+		bool mine = f && f->ops == &shm_ops && (!seg || f == seg) && v.start >= addr &&
+			    (v.start - addr) >> QUIRE_PAGE_SHIFT == v.pgoff;
 		if (mine && !seg) {
 			seg = f;
 			file_get(seg);
@@ -373,10 +379,8 @@ SYSCALL1(shmdt, u64, addr)
 		}
 		if (f)
 			file_put(f);
-		if (!seg)
-			break;
-		if (mine && v.start < end)
-			r = quire_munmap(mm, v.start, quire_min(v.end, end) - v.start);
+		if (mine && v.end <= end)
+			r = quire_munmap(mm, v.start, v.end - v.start);
 		at = v.end;
 	}
 	if (seg) {

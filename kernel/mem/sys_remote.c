@@ -17,6 +17,7 @@
 #include "mem.h"
 
 #define MAX_VECTORS 1024
+#define MOVE_MAX 0x7ffff000UL /* bytes in one call */
 #define CAP_SYS_NICE 23
 
 /* The address space of the task with this id: 0 with a reference in *out, or -errno. */
@@ -68,6 +69,21 @@ static size_t move_piece(struct quire_mm *mm, u64 addr, struct iter *local, void
 	return iter_copy_to(local, page, got);
 }
 
+/* Bring in what a turn is about before any of it is moved, as Linux does, which pins
+ * that many pages at a time: the caller sees of its own memory what was touched.
+ * How many bytes there are. */
+#define TURN_PAGES 1024UL
+static u64 bring_in(struct quire_mm *mm, u64 addr, u64 len, bool write)
+{
+	u64 at = addr & QUIRE_PAGE_MASK, end;
+	end = addr + quire_min(len, TURN_PAGES * QUIRE_PAGE_SIZE - (addr - at));
+	for (; at < end; at += QUIRE_PAGE_SIZE)
+		if (quire_madvise(mm, at, QUIRE_PAGE_SIZE,
+				  write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
+			break;
+	return at > addr ? quire_min(at, end) - addr : 0;
+}
+
 static s64 move_all(struct quire_mm *mm, const struct iovec *remote, u64 count, struct iter *local,
 		    bool write)
 {
@@ -76,15 +92,18 @@ static s64 move_all(struct quire_mm *mm, const struct iovec *remote, u64 count, 
 	if (!page)
 		return -ENOMEM;
 	for (u64 i = 0; i < count && local->left; i++) {
-		u64 addr = remote[i].base, left = remote[i].len;
+		u64 addr = remote[i].base, left = remote[i].len, ready = 0;
 		while (left && local->left) {
+			if (!ready)
+				ready = bring_in(mm, addr, left, write);
 			size_t n = QUIRE_PAGE_SIZE - (addr & ~QUIRE_PAGE_MASK);
 			n = quire_min(n, left);
 			n = quire_min(n, local->left);
-			size_t moved = move_piece(mm, addr, local, page, n, write);
+			size_t moved = ready ? move_piece(mm, addr, local, page, n, write) : 0;
 			total += (s64)moved;
 			addr += moved;
 			left -= moved;
+			ready -= quire_min(moved, ready);
 			if (moved < n) {
 				quire_kfree(page);
 				return total ? total : -EFAULT;
@@ -154,7 +173,15 @@ SYSCALL5(process_madvise, int, pidfd, u64, uvec, u64, count, int, advice, u32, f
 	s64 r = import_remote(&v, uvec, count);
 	if (r)
 		return r;
-	r = pidfd_pid(pidfd, &pid);
+	/* As for other vectors of the caller's: here its own addresses are meant. */
+	for (u64 i = 0, left = MOVE_MAX; i < count && !r; i++) {
+		if (v[i].base > QUIRE_USER_END || v[i].len > QUIRE_USER_END - v[i].base)
+			r = -EFAULT;
+		v[i].len = quire_min(v[i].len, left);
+		left -= v[i].len;
+	}
+	if (!r)
+		r = pidfd_pid(pidfd, &pid);
 	if (!r && !remote_advice(advice))
 		r = -EINVAL;
 	if (!r)

@@ -22,39 +22,64 @@ typedef int64_t s64_t;
 /* MAP_32BIT looks from here upward, so its results lie in the arena, too. */
 #define ARENA 0x40000000UL
 #define ARENA_PAGES 40
-#define FILES 2
+#define FILES 3
+#define SEGMENTS 2
 #define MAX_OPS 4096
 #define MAX_ARGS 6
 
-/* Name, and what its arguments are: A address, L length or number, F file, W word. */
-#define OPERATIONS(X)                                    \
-	X(MMAP, "mmap", "ALLLFL")                        \
-	X(MUNMAP, "munmap", "AL")                        \
-	X(MPROTECT, "mprotect", "ALL")                   \
-	X(MREMAP, "mremap", "ALLLA")                     \
-	X(MADVISE, "madvise", "ALL")                     \
-	X(BRK, "brk", "A")                               \
-	X(MSYNC, "msync", "ALL")                         \
-	X(MINCORE, "mincore", "AL")                      \
-	X(MLOCK, "mlock", "AL")                          \
-	X(MLOCK2, "mlock2", "ALL")                       \
-	X(MUNLOCK, "munlock", "AL")                      \
-	X(MLOCKALL, "mlockall", "L")                     \
-	X(MUNLOCKALL, "munlockall", "")                  \
-	X(REMAP_FILE_PAGES, "remap_file_pages", "ALLLL") \
-	X(FTRUNCATE, "ftruncate", "FL")                  \
-	X(FALLOCATE, "fallocate", "FLLL")                \
-	X(PWRITE, "pwrite", "FLL")                       \
-	X(PREAD, "pread", "FL")                          \
-	X(LOAD, "load", "A")                             \
-	X(STORE, "store", "AL")                          \
-	X(EXEC, "exec", "A")                             \
-	X(READ_INTO, "read_into", "ALFL")                \
-	X(WRITE_FROM, "write_from", "ALFL")              \
-	X(FORK, "fork", "L")
+/*
+ * Name, what its arguments are (A address, L length or number, F file, W word), and
+ * who has it: 0 everyone, else a FEATURE.
+ */
+#define OPERATIONS(X)                                           \
+	X(MMAP, "mmap", "ALLLFL", 0)                            \
+	X(MUNMAP, "munmap", "AL", 0)                            \
+	X(MPROTECT, "mprotect", "ALL", 0)                       \
+	X(MREMAP, "mremap", "ALLLA", 0)                         \
+	X(MADVISE, "madvise", "ALL", 0)                         \
+	X(BRK, "brk", "A", 0)                                   \
+	X(MSYNC, "msync", "ALL", 0)                             \
+	X(MINCORE, "mincore", "AL", 0)                          \
+	X(MLOCK, "mlock", "AL", 0)                              \
+	X(MLOCK2, "mlock2", "ALL", 0)                           \
+	X(MUNLOCK, "munlock", "AL", 0)                          \
+	X(MLOCKALL, "mlockall", "L", 0)                         \
+	X(MUNLOCKALL, "munlockall", "", 0)                      \
+	X(REMAP_FILE_PAGES, "remap_file_pages", "ALLLL", 0)     \
+	X(FTRUNCATE, "ftruncate", "FL", 0)                      \
+	X(FALLOCATE, "fallocate", "FLLL", 0)                    \
+	X(PWRITE, "pwrite", "FLL", 0)                           \
+	X(PREAD, "pread", "FL", 0)                              \
+	X(LOAD, "load", "A", 0)                                 \
+	X(STORE, "store", "AL", 0)                              \
+	X(EXEC, "exec", "A", 0)                                 \
+	X(READ_INTO, "read_into", "ALFL", 0)                    \
+	X(WRITE_FROM, "write_from", "ALFL", 0)                  \
+	X(RLIMIT, "rlimit", "LL", 0)                            \
+	X(UNCAP, "uncap", "", 0)                                \
+	X(CLEAR_REFS, "clear_refs", "L", 0)                     \
+	X(SMAPS, "smaps", "", 0)                                \
+	X(FORK, "fork", "L", 0)                                 \
+	X(THREAD, "thread", "L", 0)                             \
+	X(VFORK, "vfork", "L", SYSTEM)                          \
+	X(PROCESS_MADVISE, "process_madvise", "ALALLL", SYSTEM) \
+	X(SHMAT, "shmat", "LAL", SYSTEM)                        \
+	X(SHMDT, "shmdt", "A", SYSTEM)                          \
+	X(SHMCTL, "shmctl", "LL", SYSTEM)                       \
+	X(SEAL, "seal", "FL", SYSTEM)                           \
+	X(PREADV, "preadv", "ALALFL", SYSTEM)                   \
+	X(PWRITEV, "pwritev", "ALALFL", SYSTEM)                 \
+	X(VM_READV, "vm_readv", "ALAL", SYSTEM)                 \
+	X(VM_WRITEV, "vm_writev", "ALAL", SYSTEM)               \
+	X(SEEK, "seek", "FLL", SYSTEM)                          \
+	X(STAT, "stat", "F", SYSTEM)
+
+/* SYSTEM: what a kernel has around the core.  POISON: retires frames for good. */
+#define FEATURE_SYSTEM 1
+#define FEATURE_POISON 2
 
 enum opcode {
-#define X(id, name, args) OP_##id,
+#define X(id, name, args, feature) OP_##id,
 	OPERATIONS(X)
 #undef X
 	    OP_COUNT
@@ -75,8 +100,21 @@ struct program {
 	struct op op[MAX_OPS];
 };
 
-/* gen.c: a random program of n operations. */
-void generate(struct program *p, u64_t seed, unsigned n);
+/* gen.c: a random program of n operations, with these FEATUREs. */
+void generate(struct program *p, u64_t seed, unsigned n, unsigned features);
+/* genargs.c: what its arguments are made of. */
+unsigned pick(unsigned n);
+void pick_from(u64_t seed);
+#define ONE_OF(...)                                       \
+	({                                                \
+		static const s64_t of_[] = {__VA_ARGS__}; \
+		of_[pick(sizeof(of_) / sizeof(of_[0]))];  \
+	})
+struct arg number(s64_t v);
+struct arg address(void);
+struct arg place(void); /* of a word */
+struct arg length(void);
+void gen_system(struct op *o); /* gensys.c */
 
 /* text.c: one operation as text (into buf, its end); a program from text. */
 char *op_text(char *at, const struct op *op);
@@ -88,19 +126,34 @@ bool program_parse(struct program *p, char *text);
 struct region {
 	u64_t start, end, offset;
 	char perms[5];
-	char what; /* '-' anonymous, '0' + n: file n, 'z' shared anonymous, '?' other */
+	char what; /* '-' anonymous, '0' + n: file n, 'z' shared anonymous, 's' SysV, '?' other */
+};
+/* What smaps has of a region, in KiB; but for LazyFree, which on Linux depends on when a
+ * list of pages fills up. */
+struct sizes {
+	u64_t rss, pss, shared_clean, shared_dirty, private_clean, private_dirty;
+	u64_t anonymous, locked;
+	char flags[80];
+};
+/* Pages, since the program began. */
+struct usage {
+	s64_t size, locked, data;
 };
 #define PAGE_PRESENT 1
 #define PAGE_SWAP 2
 #define PAGE_FILE 4
 #define PAGE_EXCLUSIVE 8
 #define PAGE_INCORE 16
+#define PAGE_SOFT_DIRTY 32
 
 struct access_result {
 	int signo, code; /* 0: it worked */
 	u64_t addr;
 	u64_t value;
 };
+
+/* Held against a Linux that is newer than 6.1. */
+extern bool newer;
 
 /* Once; then for each program, in a process of its own. */
 void exec_boot(char **argv);
@@ -112,16 +165,29 @@ void exec_access(enum opcode code, u64_t addr, u64_t value, struct access_result
 /* The regions in the windows, in order; and the state of their pages. */
 unsigned exec_regions(struct region *out, unsigned max);
 void exec_pages(u64_t start, unsigned n, unsigned char *out);
+/* The same regions with their sizes; and what is told of the address space. */
+unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max);
+void exec_usage(struct usage *u);
 /* Words of a page that is present and readable; changes nothing. */
 void exec_peek(u64_t page, u64_t *word, const unsigned *offset, unsigned n);
-/* Run run_ops(from, to) in a copy of this process, and wait for its end. */
-s64_t exec_fork(unsigned from, unsigned to);
+/* Run run_ops(from, to) in a copy of this process (FORK), in a process with its memory
+ * (VFORK), in a thread of it (THREAD), and wait for its end. */
+s64_t exec_nested(enum opcode code, unsigned from, unsigned to);
+#define DEEPEST 3
 /* Memory that copies of this process share. */
 void *exec_shared(size_t n);
 
-/* ---- run.c ------------------------------------------------------------------------------- */
+/* ---- run.c, story.c
+ * ------------------------------------------------------------------------------- */
 
 void run_ops(unsigned from, unsigned to);
+void tell(const char *s, const char *end);
+extern struct program program;
+extern struct told {
+	u64_t hash, ops;
+	bool all_locked; /* by mlockall(): what the executor needs for itself, too */
+} * told;
+extern bool in_full;
 
 static inline bool in_window(u64_t addr)
 {

@@ -20,12 +20,11 @@ static struct posix_file *file[FILES];
 
 void exec_boot(char **argv)
 {
-	struct posix_config c = {.ram = 64u << 20, .cpus = 2, .deterministic = true};
+	struct posix_config c = {.ram = 64u << 20, .cpus = 2 + DEEPEST, .deterministic = true};
 
 	(void)argv;
 	posix_boot(&c);
-	/* The Linux that it is held against is not 6.1. */
-	quire_sysctl.newer_merging = true;
+	quire_sysctl.newer_merging = newer;
 }
 
 void *exec_shared(size_t n)
@@ -33,12 +32,14 @@ void *exec_shared(size_t n)
 	return mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
+static void usage_begin(void);
+
 void exec_start(void)
 {
 	u64 none = ~0UL;
 
 	for (int i = 0; i < FILES; i++)
-		file[i] = posix_shmem_new(i ? 5000 : 16 * PG);
+		file[i] = posix_shmem_new(i == 1 ? 5000 : 16 * PG);
 	if (quire_mm_create(NULL, &mm))
 		abort();
 	*quire_mm_limits(mm) = (struct quire_limits){.as = none,
@@ -57,6 +58,7 @@ void exec_start(void)
 	user_touch(mm, window_heap - 1, true);
 	window_top =
 	    (u64)quire_mmap(mm, 0, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, NULL, 0, 0x70);
+	usage_begin();
 }
 
 /* ---- what is there --------------------------------------------------------------------- */
@@ -106,7 +108,77 @@ void exec_pages(u64_t start, unsigned n, unsigned char *out)
 					 (word[i] >> 63 ? PAGE_PRESENT : 0) |
 					 (word[i] >> 62 & 1 ? PAGE_SWAP : 0) |
 					 (word[i] >> 61 & 1 ? PAGE_FILE : 0) |
-					 (word[i] >> 56 & 1 ? PAGE_EXCLUSIVE : 0));
+					 (word[i] >> 56 & 1 ? PAGE_EXCLUSIVE : 0) |
+					 (word[i] >> 55 & !newer ? PAGE_SOFT_DIRTY : 0));
+}
+
+static void flags_text(char *at, u64 flags)
+{
+	static const struct {
+		u64 bit;
+		char name[4];
+	} names[] = {
+	    {VM_READ, "rd "},       {VM_WRITE, "wr "},       {VM_EXEC, "ex "},
+	    {VM_SHARED, "sh "},     {VM_MAYREAD, "mr "},     {VM_MAYWRITE, "mw "},
+	    {VM_MAYEXEC, "me "},    {VM_MAYSHARE, "ms "},    {VM_GROWSDOWN, "gd "},
+	    {VM_PFNMAP, "pf "},     {VM_LOCKED, "lo "},      {VM_IO, "io "},
+	    {VM_SEQ_READ, "sr "},   {VM_RAND_READ, "rr "},   {VM_DONTCOPY, "dc "},
+	    {VM_DONTEXPAND, "de "}, {VM_LOCKONFAULT, "?? "}, {VM_ACCOUNT, "ac "},
+	    {VM_NORESERVE, "nr "},  {VM_SYNC, "sf "},        {VM_WIPEONFORK, "wf "},
+	    {VM_DONTDUMP, "dd "},   {VM_SOFTDIRTY, "sd "},
+	};
+
+	for (unsigned i = 0; i < quire_array_size(names); i++)
+		if (flags & names[i].bit &&
+		    !(newer && names[i].bit & (VM_SOFTDIRTY | VM_LOCKONFAULT)))
+			at = stpcpy(at, names[i].name);
+	*at = 0;
+}
+
+unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max)
+{
+	struct quire_smaps m;
+	unsigned n = exec_regions(out, max);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct quire_vma_info v;
+
+		if (!quire_mm_vma_at(mm, out[i].start, &v))
+			abort();
+		if (v.file)
+			v.file->ops->put(v.file);
+		memset(&m, 0, sizeof(m));
+		quire_mm_smaps(mm, v.start, v.end, &m);
+		s[i] = (struct sizes){.rss = m.rss >> 10,
+				      .pss = m.pss >> QUIRE_PSS_SHIFT >> 10,
+				      .shared_clean = m.shared_clean >> 10,
+				      .shared_dirty = m.shared_dirty >> 10,
+				      .private_clean = m.private_clean >> 10,
+				      .private_dirty = m.private_dirty >> 10,
+				      .anonymous = m.anonymous >> 10,
+				      .locked = m.locked >> QUIRE_PSS_SHIFT >> 10};
+		flags_text(s[i].flags, v.flags);
+	}
+	posix_quiescent();
+	return n;
+}
+
+static struct usage at_start;
+
+void exec_usage(struct usage *u)
+{
+	struct quire_mm_usage now;
+
+	quire_mm_usage(mm, &now);
+	u->size = (s64)now.total_vm - at_start.size;
+	u->locked = (s64)now.locked_vm - at_start.locked;
+	u->data = (s64)now.data_vm - at_start.data;
+}
+
+static void usage_begin(void)
+{
+	at_start = (struct usage){0};
+	exec_usage(&at_start);
 }
 
 void exec_peek(u64_t page, u64_t *word, const unsigned *offset, unsigned n)
@@ -261,6 +333,27 @@ static s64 call_file(enum opcode code, const u64 *a, u64 *value)
 	}
 }
 
+static s64 call_rlimit(const u64 *a)
+{
+	struct quire_limits *l = quire_mm_limits(mm);
+	struct quire_mm_usage now;
+
+	quire_mm_usage(mm, &now);
+	u64 *which[] = {&l->as, &l->data, &l->stack, &l->memlock};
+	u64 base[] = {now.total_vm, now.data_vm, 0, 0};
+	unsigned i = a[0] % 4;
+	*which[i] = a[1] == ~0UL ? ~0UL : (base[i] + a[1]) * PG;
+	return 0;
+}
+
+static s64 call_uncap(void)
+{
+	struct quire_limits *l = quire_mm_limits(mm);
+
+	l->ipc_lock = l->rawio = l->admin = false;
+	return 0;
+}
+
 static s64 call(enum opcode code, const u64 *a, u64 *value)
 {
 	switch (code) {
@@ -292,6 +385,12 @@ static s64 call(enum opcode code, const u64 *a, u64 *value)
 		return quire_munlockall(mm);
 	case OP_REMAP_FILE_PAGES:
 		return quire_remap_file_pages(mm, a[0], a[1], a[2], a[3], a[4]);
+	case OP_RLIMIT:
+		return call_rlimit(a);
+	case OP_UNCAP:
+		return call_uncap();
+	case OP_CLEAR_REFS:
+		return quire_mm_clear_refs(mm, (int)a[0]);
 	case OP_READ_INTO:
 		return transfer(a, true);
 	case OP_WRITE_FROM:
@@ -309,16 +408,33 @@ s64_t exec_call(enum opcode code, const u64_t *arg, u64_t *value)
 	return r;
 }
 
-s64_t exec_fork(unsigned from, unsigned to)
-{
-	struct quire_mm *parent = mm;
-	int err = quire_mm_fork(parent, NULL, &mm);
+struct job {
+	unsigned from, to;
+};
 
+static void run_job(void *arg, unsigned i)
+{
+	const struct job *job = arg;
+
+	(void)i;
+	run_ops(job->from, job->to);
+}
+
+s64_t exec_nested(enum opcode code, unsigned from, unsigned to)
+{
+	struct job job = {from, to};
+	struct quire_mm *parent = mm;
+
+	if (code == OP_THREAD) {
+		posix_parallel(1, run_job, &job);
+		return 0;
+	}
+	int err = quire_mm_fork(parent, NULL, &mm);
 	if (err) {
 		mm = parent;
 		return err;
 	}
-	run_ops(from, to);
+	run_job(&job, 0);
 	posix_mm_put(mm);
 	mm = parent;
 	posix_quiescent();

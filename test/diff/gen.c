@@ -6,63 +6,9 @@
  * What would reach memory outside the windows is never made: the program's own
  * code and stack live there.
  */
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "diff.h"
-
-static u64_t state;
-
-static unsigned pick(unsigned n)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)((state >> 33) % n);
-}
-
-#define ONE_OF(...)                                       \
-	({                                                \
-		static const s64_t of_[] = {__VA_ARGS__}; \
-		of_[pick(sizeof(of_) / sizeof(of_[0]))];  \
-	})
-
-static struct arg number(s64_t v)
-{
-	return (struct arg){0, v};
-}
-
-static struct arg address(void)
-{
-	unsigned how = pick(100);
-	s64_t page = pick(4) ? pick(ARENA_PAGES) : pick(12);
-
-	if (how < 84)
-		return (struct arg){'a', page * (s64_t)PG};
-	if (how < 91)
-		return (struct arg){'t', -(s64_t)(1 + pick(24)) * (s64_t)PG};
-	if (how < 95)
-		return (struct arg){'h', (s64_t)(pick(8) * PG)};
-	if (how < 97)
-		return (struct arg){'a', page * (s64_t)PG + ONE_OF(1, 8, 0x800, 0xfff)};
-	if (how < 99)
-		return (struct arg){'a', -(s64_t)(1 + pick(4)) * (s64_t)PG};
-	return number(ONE_OF(0, 0x1000, 0x7ffffffff000, 0x800000000000, (s64_t)0xffff800000000000,
-			     -1, -4096));
-}
-
-static struct arg length(void)
-{
-	unsigned how = pick(100);
-
-	if (how < 70)
-		return number((1 + pick(6)) * PG);
-	if (how < 90)
-		return number((1 + pick(20)) * PG);
-	if (how < 94)
-		return number(pick(4 * PG));
-	if (how < 98)
-		return number((1 + pick(ARENA_PAGES)) * PG);
-	return number(ONE_OF(0, 1, -1, -4096, (s64_t)0x8000000000000000));
-}
 
 static s64_t protection(void)
 {
@@ -139,19 +85,6 @@ static void gen_madvise(struct op *o)
 				     : ONE_OF(12, 13, 14, 15));
 }
 
-static struct arg place(void)
-{
-	struct arg a = address();
-
-	if (a.base && !(a.v & 4095))
-		a.v += ONE_OF(0, 0, 296, 4088);
-	if (!a.base)
-		a.v = ONE_OF(0, 0x1000, 0x7ffffffff000, (s64_t)0xffff800000000000);
-	else if ((a.v & 4095) > 4088)
-		a.v -= 8;
-	return a;
-}
-
 static void gen_transfer(struct op *o)
 {
 	o->arg[0] = place();
@@ -184,14 +117,23 @@ static const enum opcode often[] = {
     OP_MADVISE,  OP_MADVISE,  OP_BRK,       OP_MSYNC,      OP_MINCORE, OP_MLOCK,  OP_MLOCK2,
     OP_MUNLOCK,  OP_MUNLOCK,  OP_FTRUNCATE, OP_FALLOCATE,  OP_PWRITE,  OP_PREAD,  OP_LOAD,
     OP_LOAD,     OP_LOAD,     OP_STORE,     OP_STORE,      OP_STORE,   OP_STORE,  OP_STORE,
-    OP_STORE,    OP_EXEC,     OP_READ_INTO, OP_WRITE_FROM, OP_FORK,
+    OP_STORE,    OP_EXEC,     OP_READ_INTO, OP_WRITE_FROM, OP_FORK,    OP_SMAPS,  OP_SMAPS,
 };
+static const enum opcode seldom[] = {
+    OP_MLOCKALL, OP_MUNLOCKALL, OP_REMAP_FILE_PAGES, OP_RLIMIT, OP_CLEAR_REFS, OP_THREAD,
+};
+
+static void gen_limit(struct op *o)
+{
+	o->arg[0] = number(pick(4));
+	o->arg[1] = number(ONE_OF(-1, 0, 4, 10, 20, 40, 100));
+}
 
 static void gen_op(struct op *o, s64_t word)
 {
 	o->code = often[pick(sizeof(often) / sizeof(often[0]))];
-	if (!pick(100))
-		o->code = (enum opcode)ONE_OF(OP_MLOCKALL, OP_MUNLOCKALL, OP_REMAP_FILE_PAGES);
+	if (!pick(40))
+		o->code = seldom[pick(sizeof(seldom) / sizeof(seldom[0]))];
 	switch (o->code) {
 	case OP_MMAP:
 		gen_mmap(o);
@@ -225,6 +167,15 @@ static void gen_op(struct op *o, s64_t word)
 	case OP_WRITE_FROM:
 		gen_transfer(o);
 		return;
+	case OP_RLIMIT:
+		gen_limit(o);
+		return;
+	case OP_CLEAR_REFS:
+		o->arg[0] = number(ONE_OF(4, 4, 4, 4, 4, 1, 2, 3, 5, 0, 6));
+		return;
+	case OP_SMAPS:
+		return;
+	case OP_THREAD:
 	case OP_FORK:
 		o->arg[0] = number(1 + pick(12));
 		return;
@@ -281,18 +232,50 @@ static void stay_below_top(struct op *o)
 	case OP_WRITE_FROM:
 		clamp(&o->arg[0], &o->arg[1]);
 		break;
+	case OP_PROCESS_MADVISE:
+	case OP_PREADV:
+	case OP_PWRITEV:
+	case OP_VM_READV:
+	case OP_VM_WRITEV:
+		clamp(&o->arg[0], &o->arg[1]);
+		clamp(&o->arg[2], &o->arg[3]);
+		break;
 	default:
 		break;
 	}
 }
 
-void generate(struct program *p, u64_t seed, unsigned n)
+/* The first operations of a program can be of this kind: it is as one without rights. */
+static unsigned gen_start(struct program *p)
 {
-	state = (seed + 1) * 0x9e3779b97f4a7c15u;
+	if (pick(6))
+		return 0;
+	p->op[0].code = OP_UNCAP;
+	p->op[1].code = OP_RLIMIT;
+	gen_limit(&p->op[1]);
+	return 2;
+}
+
+static void gen_poison(struct op *o)
+{
+	o->code = OP_MADVISE;
+	o->arg[0] = address();
+	o->arg[1] = number(ONE_OF(1, 1, 2, 0) * (s64_t)PG);
+	o->arg[2] = number(ONE_OF(MADV_HWPOISON, MADV_HWPOISON, 101));
+}
+
+void generate(struct program *p, u64_t seed, unsigned n, unsigned features)
+{
+	pick_from(seed);
 	p->n = n;
 	/* Words end in a return instruction, so that what was written can be executed. */
-	for (unsigned i = 0; i < n; i++) {
-		gen_op(&p->op[i], (s64_t)(i + 1) << 8 | 0xc3);
+	for (unsigned i = n > 2 ? gen_start(p) : 0; i < n; i++) {
+		if ((features & FEATURE_SYSTEM) && !pick(5))
+			gen_system(&p->op[i]);
+		else if ((features & FEATURE_POISON) && !pick(300))
+			gen_poison(&p->op[i]);
+		else
+			gen_op(&p->op[i], (s64_t)(i + 1) << 8 | 0xc3);
 		stay_below_top(&p->op[i]);
 	}
 }

@@ -9,7 +9,7 @@
 static const struct {
 	const char *name, *args;
 } table[] = {
-#define X(id, name, args) {name, args},
+#define X(id, name, args, feature) {name, args},
     OPERATIONS(X)
 #undef X
 };

@@ -3,11 +3,13 @@
  * The first program of the Linux guest that Quire is compared with: it loads the
  * modules that lie beside it, mounts the host's root (9p, read only) under a layer
  * in RAM, and runs one command there, its output, its errors and its exit status on a
- * virtio port each, its input empty.  test/linux61/run makes the machine.
+ * virtio port each, its input empty or what comes to the port of its output.
+ * test/linux61/run makes the machine.
  *
  * /etc/modules   names of modules, a line each, in the order of loading
  * /etc/command   NUL-ended strings: working directory, number of arguments,
  *                the arguments, the environment
+ * /etc/input     is there when the command has input
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,7 +134,7 @@ static char *read_command(size_t *size)
 	return text;
 }
 
-static void run(char *text, size_t size, const int *port)
+static void run(char *text, size_t size, const int *port, bool has_input)
 {
 	char *dir = text, *s = dir + strlen(dir) + 1, *stop = text + size;
 	int argc = atoi(s), n = 0;
@@ -143,7 +146,7 @@ static void run(char *text, size_t size, const int *port)
 			list[n++] = NULL;
 	}
 	list[n] = NULL;
-	dup2(open("/dev/null", O_RDONLY), 0);
+	dup2(has_input ? port[PORT_OUT] : open("/dev/null", O_RDONLY), 0);
 	dup2(port[PORT_OUT], 1);
 	dup2(port[PORT_ERR], 2);
 	for (int i = 0; i < PORTS; i++)
@@ -167,6 +170,7 @@ int main(void)
 	mount_at("dev", "/dev", "devtmpfs", 0, NULL);
 	load_modules();
 	char *text = read_command(&size);
+	bool has_input = !access("/etc/input", F_OK);
 	mount_root();
 	for (int i = 0; i < PORTS; i++)
 		port[i] = open_port(i, O_RDWR | O_CLOEXEC);
@@ -174,7 +178,7 @@ int main(void)
 	if (child < 0)
 		fail("fork");
 	if (!child)
-		run(text, size, port);
+		run(text, size, port, has_input);
 	while ((pid = wait(&status)) != child)
 		if (pid < 0)
 			fail("wait");

@@ -127,7 +127,7 @@ void cache_balance_dirty(struct quire_mapping *m);
 /* Does the mapping want to know of the first write to a clean page? */
 static inline bool cache_tracks_writes(const struct quire_mapping *m)
 {
-	return m->ops->write_pages || m->ops->dirtied;
+	return m->ops->write_pages || (m->ops->dirtied && !m->swapbacked);
 }
 
 #endif

@@ -115,8 +115,9 @@ static int fill(struct quire_mapping *m, struct page **pages, unsigned n)
 				cache_remove(m, p);
 		} else {
 			page_set(p, PG_UPTODATE);
-			/* Without a store, the cache is the only place where it is. */
-			if (!m->ops->read_pages)
+			/* Without a store, the cache is the only place where it is; zeroes of
+			 * memory can be made again. */
+			if (!m->ops->read_pages && !m->swapbacked)
 				cache_mark_dirty(p);
 		}
 		quire_page_unlock(p);
@@ -229,8 +230,10 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 		if (p) {
 			/* Asked for a second time it is up to date; gone again: the next will do.
 			 */
-			if (!m->ops->read_pages)
+			if (!m->ops->read_pages) {
 				(void)cache_wait_uptodate(m, p);
+				cache_mark_dirty(p);
+			}
 			quire_page_put(p);
 			continue;
 		}

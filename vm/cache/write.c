@@ -100,6 +100,11 @@ static int write_page(struct quire_mapping *m, u64 pgoff, size_t off, size_t n, 
 	struct piece again = *from;
 	int r;
 
+	/* Memory that only fallocate() has asked for stays as it is until there are bytes. */
+	if (p && !m->ops->read_pages && !page_test(p, PG_UPTODATE)) {
+		quire_page_put(p);
+		p = NULL;
+	}
 	if (p) {
 		r = write_beyond(m, p, off, n, from, moved);
 		if (!r)

@@ -80,7 +80,7 @@ static void window(struct fault *f, struct around *w, u64 limit)
 	u64 size = quire_sysctl.fault_around_pages;
 	u64 table = f->addr & ~(QUIRE_PMD_SIZE - 1), start, end;
 
-	if (f->write || size <= 1)
+	if (f->write || size <= 1 || v->mapping->one_by_one)
 		size = 1;
 	else if (size > AROUND_MAX)
 		size = AROUND_MAX;
@@ -137,8 +137,10 @@ static inline void map_run_locked(struct fault *f, struct around *w, unsigned i,
 		}
 		if (i == w->target) {
 			bits |= PTE_A;
-			if (f->write)
+			if (f->write) {
 				bits |= PTE_D | PTE_SOFTDIRTY;
+				cache_mark_dirty(p);
+			}
 			w->after = pte_make(page_pfn(p), bits);
 		}
 		pt_set(&c, pte_make(page_pfn(p), bits));
@@ -283,6 +285,8 @@ enum quire_outcome fault_file(struct fault *f)
 		return file_cow(f);
 	if (f->write && cache_tracks_writes(f->vma->mapping))
 		return file_write_shared(f);
+	if (f->write && f->vma->mapping->ops->dirtied)
+		f->vma->mapping->ops->dirtied(f->vma->mapping);
 	return file_read(f);
 }
 

@@ -9,7 +9,25 @@
 #include <quire/assert.h>
 #include <quire/errno.h>
 
+#include "../cache/cache.h"
 #include "fault.h"
+
+/* Whoever populates for writing may write without the MMU's help: the page counts as
+ * written to. */
+static void note_write(struct pt_cursor *c)
+{
+	pt_lock(c);
+	struct pte e = pt_get(c);
+	if (pte_present(e) && (e.v & (PTE_W | PTE_D)) == PTE_W) {
+		struct page *p = pfn_page(pte_pfn(e));
+
+		if (!page_test(p, PG_ANON))
+			cache_mark_dirty(p);
+		else if (!page_test(p, PG_DIRTY))
+			page_set(p, PG_DIRTY);
+	}
+	pt_unlock(c);
+}
 
 /* Skip what the entry already allows.  The end of what needs nothing from addr on; nothing
  * is skipped that a key refuses. */
@@ -29,6 +47,8 @@ static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
 
 				if (!(e.v & PTE_P) || !(e.v & PTE_U) || (write && !(e.v & PTE_W)))
 					break;
+				if (write && !(e.v & PTE_D))
+					note_write(&c);
 				addr += QUIRE_PAGE_SIZE;
 				if (!pt_next(&c))
 					break;

@@ -294,7 +294,7 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what)
 			continue;
 		vma_write_lock(v);
 		if (what == CLEAR_SOFT_DIRTY)
-			v->flags &= ~VM_SOFTDIRTY;
+			vma_set_flags(v, v->flags & ~VM_SOFTDIRTY);
 		if (!special)
 			walk(v, v->start, v->end, clear_entry, &what);
 		vma_write_unlock(v);

@@ -150,22 +150,52 @@ static int advise_free(struct vma *v, u64 start, u64 end)
 	return 0;
 }
 
-static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
+/* Does the entry at addr map a page of the file that nobody else maps? */
+static bool maps_alone(struct quire_mm *mm, u64 addr)
 {
+	struct pt_cursor c;
+	bool alone = false;
+
+	pt_find(&c, mm, addr);
+	if (c.level > 1)
+		return false;
+	pt_lock(&c);
+	struct pte e = pt_get(&c);
+	if (pte_present(e) && !(e.v & PTE_SPECIAL)) {
+		struct page *p = pfn_page(pte_pfn(e));
+
+		alone =
+		    !page_test(p, PG_ANON) && __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) == 1;
+	}
+	pt_unlock(&c);
+	return alone;
+}
+
+static void page_out(struct vma *v, u64 start, u64 end)
+{
+	u64 pos = vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT;
 	struct tlb_gather g;
 
+	gather_init(&g, v->mm, false);
+	zap_range(&g, v, start, end, false);
+	gather_flush(&g);
+	quire_cache_drop(v->mapping, pos, pos + (end - start));
+}
+
+static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
+{
 	if (v->flags & (VM_LOCKED | VM_PFNMAP))
 		return -EINVAL;
 	for_each_page(v, start, end, make_page_cold);
 	if (!out || !v->mapping)
 		return 0;
 	/* Private copies have nowhere to go without swap; the file's own pages do. */
-	gather_init(&g, v->mm, false);
-	zap_range(&g, v, start, end, false);
-	gather_flush(&g);
-	if (!v->mapping->swapbacked)
-		quire_cache_drop(v->mapping, vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT,
-				 (vma_pgoff_of(v, start) << QUIRE_PAGE_SHIFT) + (end - start));
+	for (u64 to; start < end; start = to + QUIRE_PAGE_SIZE) {
+		for (to = start; to < end && maps_alone(v->mm, to);)
+			to += QUIRE_PAGE_SIZE;
+		if (to > start)
+			page_out(v, start, to);
+	}
 	return 0;
 }
 

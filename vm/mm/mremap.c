@@ -150,7 +150,7 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	p->shape = (struct vma_shape){
 	    .start = m->to,
 	    .end = m->to + m->new_len,
-	    .flags = v->flags | VM_SOFTDIRTY,
+	    .flags = v->flags & ~VM_SOFTDIRTY, /* a neighbour that it joins stays as it is */
 	    .pgoff = unfaulted ? m->to >> QUIRE_PAGE_SHIFT : vma_pgoff_of(v, m->from),
 	    .file = v->file,
 	    .anon_vma = v->anon_vma,
@@ -164,6 +164,11 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	}
 	vma_place_find(m->mm, &p->shape, &p->place);
 	p->beside_itself = p->place.left == v || p->place.right == v;
+	/* As on Linux 6.1: what is there twice stays apart, from its other neighbour, too. */
+	if (p->beside_itself && (m->flags & MREMAP_DONTUNMAP)) {
+		p->place = (struct vma_place){NULL, NULL};
+		p->beside_itself = false;
+	}
 	if (p->place.left == v)
 		p->place.left = NULL;
 	if (p->place.right == v)
@@ -183,14 +188,21 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	return err;
 }
 
-/* MREMAP_DONTUNMAP: the old region stays, empty and not locked. */
-static void leave_empty(struct move *m, struct vma *v, const struct move_plan *p)
+/* MREMAP_DONTUNMAP: the old range stays, empty and not locked. */
+static void leave_unlocked(struct move *m)
 {
-	if (p->beside_itself)
-		return; /* unlock_joined() does it, when it is known what is one with what */
-	if (v->flags & VM_LOCKED) /* what moved has taken its share of the count along */
-		m->mm->locked_vm -= vma_pages(v) - (m->old_len >> QUIRE_PAGE_SHIFT);
-	vma_set_flags(v, v->flags & ~(VM_LOCKED | VM_LOCKONFAULT));
+	struct vma *v = vma_find(&m->mm->index, m->from), *now;
+	u64 flags = v->flags & ~(VM_LOCKED | VM_LOCKONFAULT);
+
+	/* What moved has taken its share of the count along; unless memory is short. */
+	if (vma_modify(v, m->from, m->from + m->old_len, flags, &now))
+		m->mm->locked_vm += m->old_len >> QUIRE_PAGE_SHIFT;
+	else
+		vma_write_unlock(now);
+}
+
+static void leave_empty(struct move *m, struct vma *v)
+{
 	if (v->start == m->from && v->end == m->from + m->old_len && v->anon_vma) {
 		anon_vma_leave(v);
 		v->forked = 0;
@@ -202,21 +214,6 @@ static void join_itself(struct move *m)
 {
 	vma_join_at(m->mm, m->to + m->new_len);
 	vma_join_at(m->mm, m->to);
-}
-
-/* The VMA that has the old range, and maybe the new one, is locked no more. */
-static void unlock_joined(struct move *m)
-{
-	struct vma *v = vma_find(&m->mm->index, m->from);
-
-	if (!(v->flags & VM_LOCKED))
-		return;
-	vma_write_lock(v);
-	/* The pages at the destination had been counted before they were there twice. */
-	m->mm->locked_vm += m->new_len >> QUIRE_PAGE_SHIFT;
-	m->mm->locked_vm -= vma_pages(v);
-	vma_set_flags(v, v->flags & ~(VM_LOCKED | VM_LOCKONFAULT));
-	vma_write_unlock(v);
 }
 
 static s64 move_vma(struct move *m, struct vma *v)
@@ -239,7 +236,6 @@ static s64 move_vma(struct move *m, struct vma *v)
 		p.own->start = p.shape.start;
 		p.own->end = p.shape.end;
 		p.own->pgoff = p.shape.pgoff;
-		p.own->flags = p.shape.flags;
 	}
 	new = vma_place_commit(&p.edit, &p.place, &p.shape, p.own);
 	if (p.own || (v->anon_vma && !new->anon_vma))
@@ -249,7 +245,7 @@ static s64 move_vma(struct move *m, struct vma *v)
 	vma_write_unlock(new);
 	mm_account(m->mm, flags, (s64)pages);
 	if (m->flags & MREMAP_DONTUNMAP)
-		leave_empty(m, v, &p);
+		leave_empty(m, v);
 	else if (flags & VM_LOCKED)
 		m->mm->locked_vm += pages;
 	vma_write_unlock(v);
@@ -257,8 +253,8 @@ static s64 move_vma(struct move *m, struct vma *v)
 	vma_edit_done(&p.edit);
 	if (p.beside_itself)
 		join_itself(m);
-	if ((m->flags & MREMAP_DONTUNMAP) && p.beside_itself)
-		unlock_joined(m);
+	if ((m->flags & MREMAP_DONTUNMAP) && (flags & VM_LOCKED))
+		leave_unlocked(m);
 	if (flags & VM_LOCKED)
 		m->populate = m->new_len - quire_min(m->old_len, m->new_len);
 	return (s64)m->to;
@@ -404,11 +400,11 @@ static s64 mremap_locked(struct move *m, u64 new_addr)
 	if (m->old_len >= m->new_len) {
 		u64 top = m->mm->layout.task_size;
 
+		if (m->old_len == m->new_len)
+			return (s64)m->from; /* however long it is */
 		if (m->old_len > top || m->from > top - m->old_len)
 			return -EINVAL;
-		err = m->old_len == m->new_len
-			  ? 0
-			  : unmap_locked(m->mm, m->from + m->new_len, m->from + m->old_len);
+		err = unmap_locked(m->mm, m->from + m->new_len, m->from + m->old_len);
 		return err ? err : (s64)m->from;
 	}
 	err = check_resize(m, v);

@@ -26,7 +26,7 @@ static bool mergeable(const struct vma *v, const struct vma_shape *s)
 		return false;
 	if (s->flags & (VM_SPECIAL | VM_DONTEXPAND))
 		return false;
-	if (v->file != s->file || v->name != s->name)
+	if (v->file != s->file || v->name != s->name || (v->mapping && v->mapping->one_by_one))
 		return false;
 	/* A fault may give v its anon_vma at this moment; that changes nothing here. */
 	const struct anon_vma *av = __atomic_load_n(&v->anon_vma, __ATOMIC_RELAXED);
@@ -258,9 +258,8 @@ struct vma *vma_place_commit(struct vma_edit *e, const struct vma_place *p,
 			c.end = s->end;
 	}
 	change_commit(&c, e);
-	/* Walks from a page read flags without this VMA's lock. */
-	__atomic_store_n(&c.grow->flags, c.grow->flags | (s->flags & VM_SOFTDIRTY),
-			 __ATOMIC_RELAXED);
+	if (s->flags & ~c.grow->flags & VM_SOFTDIRTY)
+		vma_set_flags(c.grow, c.grow->flags | VM_SOFTDIRTY);
 	return c.grow;
 }
 
@@ -291,11 +290,9 @@ void vma_join_at(struct quire_mm *mm, u64 addr)
 	}
 	struct vma_change c = {
 	    .grow = prev, .start = prev->start, .end = next->end, .gone = {next}};
-	u64 dirty = next->flags & VM_SOFTDIRTY;
 
 	(void)vma_edit_reserve(&e, &mm->index, 0); /* nothing is inserted */
 	change_commit(&c, &e);
 	vma_edit_done(&e);
-	__atomic_store_n(&prev->flags, prev->flags | dirty, __ATOMIC_RELAXED);
 	vma_write_unlock(prev);
 }

@@ -51,12 +51,10 @@ static int merge_part(struct vma *v, const struct vma_shape *s, const struct vma
 		c.shrink_start = p->left ? s->end : v->start;
 		c.shrink_end = p->left ? v->end : s->start;
 	}
-	u64 dirty = v->flags & VM_SOFTDIRTY;
-	if (c.gone[1])
-		dirty |= c.gone[1]->flags & VM_SOFTDIRTY;
 	change_commit(&c, &e);
 	vma_edit_done(&e);
-	vma_set_flags(c.grow, c.grow->flags | dirty);
+	/* Neighbours may differ in VM_SOFTDIRTY: as on Linux the part that changes decides. */
+	vma_set_flags(c.grow, s->flags);
 	*out = c.grow;
 	return 0;
 }

@@ -134,15 +134,18 @@ u64 vma_prot(u64 flags, const struct quire_mapping *mapping)
 	if (!(flags & VM_EXEC) && core_config.nx)
 		bits |= PTE_NX;
 	/* Private pages become writable one by one, by the fault that makes them so. */
-	if ((flags & (VM_SHARED | VM_WRITE)) == (VM_SHARED | VM_WRITE) && mapping &&
-	    !cache_tracks_writes(mapping))
+	/* So do shared ones while somebody asks which are written (VM_SOFTDIRTY is off). */
+	if ((flags & (VM_SHARED | VM_WRITE | VM_SOFTDIRTY)) ==
+		(VM_SHARED | VM_WRITE | VM_SOFTDIRTY) &&
+	    mapping && !cache_tracks_writes(mapping))
 		bits |= PTE_W;
 	return bits;
 }
 
 void vma_set_flags(struct vma *v, u64 flags)
 {
-	v->flags = flags;
+	/* Walks from a page read flags without this VMA's lock. */
+	__atomic_store_n(&v->flags, flags, __ATOMIC_RELAXED);
 	v->prot = vma_prot(flags, v->mapping);
 }
 

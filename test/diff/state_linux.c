@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a kernel tells of the memory in the windows: /proc/self/maps, smaps, pagemap,
+ * status, and mincore.  Locking: none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "linux.h"
+
+/* ---- what is there --------------------------------------------------------------------- */
+
+static char what_of(const char *path)
+{
+	const char *memfd = strstr(path, "/memfd:q"), *shm = strstr(path, "/dev/shm/q");
+
+	if (memfd)
+		return memfd[8];
+	if (shm)
+		return shm[10];
+	if (strstr(path, "/SYSV"))
+		return 's';
+	if (strstr(path, "/dev/zero"))
+		return 'z';
+	return !*path || *path == '[' ? '-' : '?';
+}
+
+/* One line of maps; its end. */
+static char *parse_line(char *s, struct region *r)
+{
+	char *end = strchr(s, '\n'), *path;
+
+	*end = 0;
+	r->start = strtoul(s, &s, 16);
+	r->end = strtoul(s + 1, &s, 16);
+	memcpy(r->perms, s + 1, 4);
+	r->perms[4] = 0;
+	r->offset = strtoul(s + 6, &s, 16);
+	strtoul(s + 7, &path, 10);
+	path += strspn(path, " ");
+	r->what = what_of(path);
+	return end + 1;
+}
+
+static size_t read_all(int fd, char *buf, size_t size)
+{
+	size_t at = 0;
+	ssize_t n;
+
+	lseek(fd, 0, SEEK_SET);
+	while ((n = read(fd, buf + at, size - 1 - at)) > 0)
+		at += (size_t)n;
+	buf[at] = 0;
+	return at;
+}
+
+unsigned exec_regions(struct region *out, unsigned max)
+{
+	static char buf[1 << 17];
+	char *end = buf + read_all(maps_fd, buf, sizeof(buf));
+	unsigned n = 0;
+
+	for (char *s = buf; s < end && n < max;) {
+		struct region r;
+
+		s = parse_line(s, &r);
+		if (r.start < window_heap && r.end > window_heap)
+			r.start = window_heap;
+		if (in_window(r.start))
+			out[n++] = r;
+	}
+	return n;
+}
+
+void exec_pages(u64_t start, unsigned n, unsigned char *out)
+{
+	static u64_t word[4096];
+
+	if (pread(pagemap_fd, word, n * 8, (off_t)(start / PG * 8)) != (ssize_t)n * 8)
+		fail("pagemap");
+	if (syscall(SYS_mincore, start, n * PG, out))
+		memset(out, 0, n);
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (unsigned char)((out[i] & 1 ? PAGE_INCORE : 0) |
+					 (word[i] >> 63 ? PAGE_PRESENT : 0) |
+					 (word[i] >> 62 & 1 ? PAGE_SWAP : 0) |
+					 (word[i] >> 61 & 1 ? PAGE_FILE : 0) |
+					 (word[i] >> 56 & 1 ? PAGE_EXCLUSIVE : 0) |
+					 (word[i] >> 55 & !newer ? PAGE_SOFT_DIRTY : 0));
+}
+
+/* ---- sizes ------------------------------------------------------------------------------ */
+
+/* The flags that Linux 6.1 has, in its order. */
+static void copy_flags(char *to, const char *s)
+{
+	static const char known[] =
+	    "rd wr ex sh mr mw me ms gd pf dw lo io sr rr dc de ac nr ht sf "
+	    "nl ar wf dd mm hg nh mg ";
+	char *at = to;
+
+	for (; *s && *s != '\n'; s += 3) {
+		char flag[4] = {s[0], s[1], ' ', 0};
+
+		if (strstr(known, flag) || (!newer && (!strcmp(flag, "sd ") || *flag == '?')))
+			at = stpcpy(at, flag);
+	}
+	*at = 0;
+}
+
+static void one_size(struct sizes *s, char *line)
+{
+	const struct {
+		const char *name;
+		u64_t *to;
+	} fields[] = {
+	    {"Rss:", &s->rss},
+	    {"Pss:", &s->pss},
+	    {"Shared_Clean:", &s->shared_clean},
+	    {"Shared_Dirty:", &s->shared_dirty},
+	    {"Private_Clean:", &s->private_clean},
+	    {"Private_Dirty:", &s->private_dirty},
+	    {"Anonymous:", &s->anonymous},
+	    {"Locked:", &s->locked},
+	};
+	char *colon = strchr(line, ':');
+	size_t n = colon ? (size_t)(colon - line) + 1 : 0;
+
+	if (n == 8 && !memcmp(line, "VmFlags:", 8))
+		copy_flags(s->flags, line + 9);
+	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (strlen(fields[i].name) == n && !memcmp(line, fields[i].name, n))
+			*fields[i].to = strtoul(line + n, NULL, 10);
+}
+
+static bool is_region(const char *s)
+{
+	s += strspn(s, "0123456789abcdef");
+	return *s == '-';
+}
+
+unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max)
+{
+	static char buf[1 << 19];
+	char *end = buf + read_all(smaps_fd, buf, sizeof(buf));
+	unsigned n = 0;
+
+	for (char *at = buf, *next; at < end && n < max;) {
+		memset(&s[n], 0, sizeof(s[n]));
+		at = parse_line(at, &out[n]);
+		for (; at < end && !is_region(at); at = next) {
+			next = strchr(at, '\n') + 1;
+			one_size(&s[n], at);
+		}
+		/* The heap begins elsewhere in each: its part below the window is the
+		 * executor's, one page of which is there. */
+		if (out[n].start < window_heap && out[n].end > window_heap)
+			out[n].start = window_heap;
+		if (in_window(out[n].start))
+			n++;
+	}
+	return n;
+}
+
+struct usage at_start;
+
+static s64_t field(const char *status, const char *name)
+{
+	const char *s = strstr(status, name);
+
+	return s ? strtol(s + strlen(name), NULL, 10) / 4 : 0;
+}
+
+void exec_usage(struct usage *u)
+{
+	static char buf[1 << 14];
+
+	read_all(status_fd, buf, sizeof(buf));
+	u->size = field(buf, "VmSize:") - at_start.size;
+	u->locked = field(buf, "VmLck:") - at_start.locked;
+	u->data = field(buf, "VmData:") - at_start.data;
+}
+
+void usage_begin(void)
+{
+	at_start = (struct usage){0};
+	exec_usage(&at_start);
+}
