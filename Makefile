@@ -153,6 +153,10 @@ test: setup-test ## run every test; ends in "N passed, N failed".  SUITES='unit 
 guest: all guest-progs ## the tests inside the booted kernel: make guest TEST=pattern
 	@test/guest/run $(TEST)
 
+.PHONY: selftests
+selftests: setup-run all ## Linux's own selftests, on Linux 6.1 and on Quire: TEST=pattern
+	@test/selftests/run $(TEST)
+
 .PHONY: bench
 bench: setup-run all guest-progs ## measure: instructions for each kind of fault, start-up, memory
 	@scripts/bench

@@ -157,7 +157,7 @@ static void arg_machine(struct arguments *a, const struct options *o, bool kvm)
 		     strdup(o->deterministic ? "tcg,thread=single" : "tcg,thread=multi"));
 	if (o->deterministic)
 		arg2(a, "-icount", strdup("shift=0,sleep=off"));
-	arg2(a, "-cpu", strdup(o->cpu_model ? o->cpu_model : kvm ? "host" : "max"));
+	arg2(a, "-cpu", strdup(o->cpu_model ? o->cpu_model : kvm ? "host" : "max,la57=off"));
 	arg2(a, "-m", xasprintf("%lluK", (unsigned long long)(o->ram >> 10)));
 	arg2(a, "-smp", xasprintf("%u", o->cpus));
 	arg(a, strdup("-nodefaults"));

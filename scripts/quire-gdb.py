@@ -93,7 +93,8 @@ class Walk(gdb.Command):
     def invoke(self, argument, tty):
         address = int(value(argument)) & ((1 << 64) - 1)
         pfn = int(running_task()["uspace"]["mm"]["root"]["n"])
-        for level in (4, 3, 2, 1):
+        five = int(value("quire_user_end")) >> 48
+        for level in range(5 if five else 4, 0, -1):
             index = address >> (12 + 9 * (level - 1)) & 511
             where = frame_address(pfn) + 8 * index
             entry = int.from_bytes(gdb.selected_inferior().read_memory(where, 8).tobytes(), "little")

@@ -43,6 +43,7 @@ struct quire_config {
 	unsigned cpus;                      /* how many there will be, <= QUIRE_MAX_CPUS */
 	bool nx;                            /* the MMU knows the no-execute bit */
 	const struct quire_pkey_ops *pkeys; /* null: the MMU has no protection keys */
+	bool wide;                          /* its tables have five levels, not four */
 	struct pfn
 	    kernel_root; /* a page-table root whose upper half every mm copies; NO_PFN: none */
 };

@@ -30,8 +30,11 @@ typedef int16_t s16;
 #define QUIRE_PMD_SIZE (1UL << QUIRE_PMD_SHIFT)
 #define QUIRE_MAX_CPUS 16
 
-/* The end of user space with four-level tables, one guard page below 2^47. */
-#define QUIRE_USER_END 0x7ffffffff000UL
+/* Mappings are placed below this, one guard page below 2^47, unless their hint is above. */
+#define QUIRE_MAP_WINDOW 0x7ffffffff000UL
+/* The end of user space: the same with four-level tables, one page below 2^56 with five. */
+extern u64 quire_user_end;
+#define QUIRE_USER_END quire_user_end
 
 /* A physical frame number: physical address >> 12. */
 struct pfn {

@@ -15,6 +15,7 @@
 #define CR4_OSFXSR (1UL << 9)
 #define CR4_OSXMMEXCPT (1UL << 10)
 #define CR4_UMIP (1UL << 11)
+#define CR4_LA57 (1UL << 12)
 #define CR4_FSGSBASE (1UL << 16)
 #define CR4_PCIDE (1UL << 17)
 #define CR4_OSXSAVE (1UL << 18)
@@ -46,6 +47,7 @@ static void detect(void)
 		f->smap = r[1] >> 20 & 1;
 		f->umip = r[2] >> 2 & 1;
 		f->pku = r[2] >> 3 & 1;
+		f->la57 = r[2] >> 16 & 1; /* and then pvh.S has turned it on */
 		f->rdpid = r[2] >> 22 & 1;
 	}
 	if (f->xsave && max >= 13) {
@@ -92,6 +94,8 @@ void cpu_init(void)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1 | (f->nx ? 1UL << 11 : 0));
 	if (f->umip)
 		cr4 |= CR4_UMIP;
+	if (f->la57)
+		cr4 |= CR4_LA57;
 	if (f->fsgsbase)
 		cr4 |= CR4_FSGSBASE;
 	if (f->pcid)

@@ -79,7 +79,7 @@ extern struct percpu *percpu_of[QUIRE_MAX_CPUS]; /* by index; null: no such CPU 
 
 /* What this machine's CPUs can do (the boot CPU's answers; all are taken to be alike). */
 struct cpu_features {
-	bool nx, gbpages, smep, smap, umip, pcid, invpcid, fsgsbase, erms, pku;
+	bool nx, gbpages, la57, smep, smap, umip, pcid, invpcid, fsgsbase, erms, pku;
 	bool xsave, xsaveopt, x2apic, tsc_deadline, rdtscp, rdpid, kvm;
 };
 extern struct cpu_features cpu_features;

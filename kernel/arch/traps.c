@@ -273,7 +273,7 @@ static bool mapped(u64 va)
 {
 	u64 entry = (u64)boot_kernel_root.n << QUIRE_PAGE_SHIFT;
 
-	for (int shift = 39; shift >= 12; shift -= 9) {
+	for (int shift = cpu_features.la57 ? 48 : 39; shift >= 12; shift -= 9) {
 		const u64 *table = phys_view(entry & 0x000ffffffffff000UL);
 		entry = __atomic_load_n(&table[va >> shift & 511], __ATOMIC_RELAXED);
 		if (!(entry & 1))

@@ -128,7 +128,7 @@ void *boot_alloc(size_t size, size_t align)
 
 /* ---- the final page tables --------------------------------------------------------- */
 
-static u64 *kernel_pml4;
+static u64 *kernel_pml4; /* with five levels, below the last entry of the root */
 
 u64 direct_map[3];
 
@@ -203,8 +203,14 @@ void boot_map_kernel(void)
 	map_image(image_start, text_end, 0);
 	map_image(text_end, rodata_end, nx);
 	map_image(rodata_end, image_end, PTE_W | nx);
-	boot_kernel_root = (struct pfn){view_phys(kernel_pml4) >> QUIRE_PAGE_SHIFT};
-	write_cr3(view_phys(kernel_pml4));
+	u64 *root = kernel_pml4;
+	if (cpu_features.la57) {
+		root = boot_alloc(QUIRE_PAGE_SIZE, QUIRE_PAGE_SIZE);
+		REQUIRE(root);
+		root[511] = view_phys(kernel_pml4) | PTE_P | PTE_W;
+	}
+	boot_kernel_root = (struct pfn){view_phys(root) >> QUIRE_PAGE_SHIFT};
+	write_cr3(view_phys(root));
 	if (config_module.size)
 		config_init(phys_view(config_module.start), config_module.size);
 	else
@@ -220,6 +226,7 @@ void boot_core_init(void)
 	    .cpus = machine.nr_cpus,
 	    .nx = cpu_features.nx,
 	    .pkeys = cpu_features.pku ? &pkru_ops : NULL,
+	    .wide = cpu_features.la57,
 	    .kernel_root = boot_kernel_root,
 	};
 	/* The core allocates its arrays with boot_alloc() while it starts, which takes from

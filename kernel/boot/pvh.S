@@ -25,10 +25,21 @@ pvh_start:
 	cli
 	cld
 	movl %ebx, %edi /* struct hvm_start_info, kept to the end */
-	movl $PHYS(boot_pml4), %eax
+	xorl %eax, %eax
+	cpuid
+	cmpl $7, %eax
+	jb 1f
+	movl $7, %eax
+	xorl %ecx, %ecx
+	cpuid
+	testl $0x10000, %ecx /* LA57: the MMU has five levels */
+	jz 1f
+	movl $0x1020, PHYS(trampoline_cr4)
+	movl $PHYS(boot_pml5), PHYS(trampoline_cr3)
+1:	movl PHYS(trampoline_cr3), %eax
 	movl %eax, %cr3
 	movl %cr4, %eax
-	orl $0x20, %eax /* PAE */
+	orl PHYS(trampoline_cr4), %eax
 	movl %eax, %cr4
 	movl $EFER, %ecx
 	rdmsr
@@ -66,7 +77,7 @@ trampoline_start:
 	movw %ax, %ds
 	movl trampoline_cr3 - trampoline_start, %eax
 	movl %eax, %cr3
-	movl $0x20, %eax
+	movl trampoline_cr4 - trampoline_start, %eax
 	movl %eax, %cr4
 	movl $EFER, %ecx
 	rdmsr
@@ -85,8 +96,10 @@ trampoline_jump:
 	.long PHYS(ap_start64)
 	.word 0x08
 	.balign 8
-trampoline_cr3:
+trampoline_cr3: /* set before it is copied; the first CPU starts with them, too */
 	.long PHYS(boot_pml4)
+trampoline_cr4:
+	.long 0x20 /* PAE; and LA57 */
 trampoline_end:
 
 	.code64
@@ -117,6 +130,10 @@ ap_start64:
 	.data
 	.balign 4096
 	.globl boot_pml4
+boot_pml5:
+	.quad PHYS(boot_pml4) + 3
+	.fill 510, 8, 0
+	.quad PHYS(boot_pml4) + 3
 boot_pml4:
 	.quad PHYS(boot_pdpt) + 3
 	.fill 272, 8, 0

@@ -21,7 +21,7 @@
 #define ET_DYN 3
 #define EM_X86_64 62
 
-#define DYN_BASE (QUIRE_USER_END / 3 * 2) /* where programs that choose no address go */
+#define DYN_BASE (QUIRE_MAP_WINDOW / 3 * 2) /* where programs that choose no address go */
 
 struct ehdr {
 	u8 ident[16];

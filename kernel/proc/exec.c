@@ -350,18 +350,18 @@ static unsigned randomization(struct process *p)
 static u64 set_layout(struct process *p, struct uspace *u, unsigned randomize)
 {
 	struct quire_layout *l = quire_mm_layout(u->mm);
-	u64 top = QUIRE_USER_END - (randomize ? random_pages(22) : 0);
+	u64 top = QUIRE_MAP_WINDOW - (randomize ? random_pages(22) : 0);
 	u64 shift = randomize ? random_pages(28) : 0;
 	u64 gap = p->rlim[RLIMIT_STACK].cur;
 	u64 pad =
 	    (u64)quire_sysctl.stack_guard_gap * QUIRE_PAGE_SIZE + (randomize ? 16UL << 30 : 0);
-	u64 least = 128UL << 20, most = QUIRE_USER_END / 6 * 5;
+	u64 least = 128UL << 20, most = QUIRE_MAP_WINDOW / 6 * 5;
 	if (gap + pad > gap)
 		gap += pad;
 	gap = quire_max(least, quire_min(gap, most));
 	l->task_size = QUIRE_USER_END;
-	l->mmap_base = quire_round_down(QUIRE_USER_END - gap - shift, QUIRE_PAGE_SIZE);
-	l->legacy_base = quire_round_up(QUIRE_USER_END / 3, QUIRE_PAGE_SIZE) + shift;
+	l->mmap_base = quire_round_down(QUIRE_MAP_WINDOW - gap - shift, QUIRE_PAGE_SIZE);
+	l->legacy_base = quire_round_up(QUIRE_MAP_WINDOW / 3, QUIRE_PAGE_SIZE) + shift;
 	l->bottom_up = (p->personality & PERSONALITY_COMPAT_LAYOUT) ||
 		       __atomic_load_n(&legacy_va_layout, __ATOMIC_RELAXED);
 	l->start_stack = top;

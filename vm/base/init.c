@@ -16,6 +16,7 @@
 	}
 struct quire_sysctl quire_sysctl = SYSCTL_DEFAULTS;
 struct quire_config core_config;
+u64 quire_user_end = QUIRE_MAP_WINDOW;
 
 /* Tables of before the page allocator works come from the host. */
 static bool pages_work;
@@ -53,6 +54,8 @@ void quire_init(const struct quire_config *c)
 {
 	check_config(c);
 	core_config = *c;
+	if (c->wide)
+		quire_user_end = (1UL << 56) - QUIRE_PAGE_SIZE;
 	quire_sysctl = (struct quire_sysctl)SYSCTL_DEFAULTS;
 	pages_work = false;
 	percpu_total = 0;

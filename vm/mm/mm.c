@@ -45,13 +45,12 @@ int quire_mm_create(void *host, struct quire_mm **out)
 		       .stack = 8UL << 20,
 		       .memlock = 8UL << 20,
 		       .fsize = ~0UL},
-	    .layout = {.mmap_base = QUIRE_USER_END - (1UL << 30), .task_size = QUIRE_USER_END},
+	    .layout = {.mmap_base = QUIRE_MAP_WINDOW - (1UL << 30), .task_size = QUIRE_USER_END},
 	};
 	pkey_init_mm(mm);
 	rwsem_init(&mm->mmap_lock, RANK_MMAP);
 	vma_index_init(&mm->index);
-	mm->root = pt_root_alloc(mm);
-	if (mm->root.n == NO_PFN.n) {
+	if (pt_root_alloc(mm)) {
 		quire_kmem_free(mm_kmem, mm);
 		return -ENOMEM;
 	}
@@ -98,7 +97,7 @@ void quire_mm_put(struct quire_mm *mm)
 	write_lock(&mm->mmap_lock);
 	unmap_all(mm);
 	write_unlock(&mm->mmap_lock);
-	pt_root_free(mm->root);
+	pt_root_free(mm);
 	for (unsigned i = 0; i < MM_COUNTERS; i++)
 		ASSERT(mm->rss[i] == 0);
 	ASSERT(mm->map_count == 0 && mm->total_vm == 0);

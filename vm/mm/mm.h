@@ -18,7 +18,8 @@
 enum mm_counter { MM_FILE, MM_ANON, MM_SHMEM, MM_COUNTERS };
 
 struct quire_mm {
-	struct pfn root;        /* level-4 table */
+	struct pfn root; /* the top page table */
+	struct pfn low;  /* the level-4 table of what lies below 2^48; root with four levels */
 	struct vma_index index; /* vma.h; changed under mmap_lock, read under RCU */
 	struct rwsem mmap_lock; /* RANK_MMAP */
 	s32 refs;               /* atomic */

@@ -39,7 +39,8 @@ static bool hint_free(struct quire_mm *mm, u64 addr, u64 len, u64 end)
 s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 {
 	u64 top = mm->layout.task_size, lowest = quire_sysctl.mmap_min_addr;
-	u64 base = quire_min(mm->layout.mmap_base, top), at;
+	u64 window = quire_min(top, QUIRE_MAP_WINDOW), at;
+	u64 base = quire_min(mm->layout.mmap_base, window);
 
 	if (len > top)
 		return -ENOMEM;
@@ -54,20 +55,26 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 	}
 	bool low = map_flags & MAP_32BIT;
 	lowest = quire_max(lowest, QUIRE_PAGE_SIZE);
+	u64 up = mm->layout.legacy_base ? mm->layout.legacy_base
+					: quire_round_up(window / 3, QUIRE_PAGE_SIZE);
 	if (addr) {
 		addr = quire_round_up(addr, QUIRE_PAGE_SIZE);
-		if (hint_free(mm, addr, len, low ? LOW_END : top))
+		/* A hint above the window is how a program says that it can do with
+		 * addresses of more than 47 bits. */
+		if (addr > window) {
+			base += top - window;
+			window = top;
+		}
+		if (hint_free(mm, addr, len, low ? LOW_END : window))
 			return addr < lowest && !mm->limits.rawio ? -EPERM : (s64)addr;
 	}
-	u64 up = mm->layout.legacy_base ? mm->layout.legacy_base
-					: quire_round_up(top / 3, QUIRE_PAGE_SIZE);
 	at = ~0UL;
 	if (low)
 		at = vma_gap(&mm->index, len, LOW_START, LOW_END, false);
 	else if (!mm->layout.bottom_up)
 		at = vma_gap(&mm->index, len, mm_choose_min(), base, true);
 	if (at == ~0UL && !low)
-		at = vma_gap(&mm->index, len, up, top, false);
+		at = vma_gap(&mm->index, len, up, window, false);
 	return at == ~0UL ? -ENOMEM : (s64)at;
 }
 

@@ -225,7 +225,7 @@ static void uncount(struct vma *v)
 /* Tables that a removal of [start, end) can have emptied lie between these. */
 static void table_bounds(const struct unmap *u, u64 *floor, u64 *ceiling)
 {
-	const u64 top = pt_span(4);
+	const u64 top = pt_span(u->end > PT_LOW_END ? 5 : 4);
 	struct vma *prev, *next = vma_find_both(&u->mm->index, u->start, &prev);
 
 	*floor = quire_max(prev ? prev->end : 0, quire_round_down(u->start, top));

@@ -7,7 +7,7 @@
  * way through it (pt.h says when).  A table that lost the race to be installed is
  * freed again.
  *
- * Not here: five-level tables; making and splitting large leaves.
+ * Not here: making and splitting large leaves.
  */
 #include <quire/assert.h>
 #include <quire/errno.h>
@@ -17,7 +17,7 @@
 #include "../mm/mm.h"
 #include "pt.h"
 
-#define TOP_LEVEL 4
+#define TOP_LEVEL (core_config.wide ? 5u : 4u)
 #define UPPER_HALF 256 /* the first entry of a root that is the kernel's */
 
 static s64 nr_tables; /* frames that are page tables, of all roots; atomic */
@@ -56,6 +56,15 @@ static inline void descend(struct pt_cursor *c, struct pte *table, unsigned leve
 	c->table = view_page(table);
 }
 
+/* Walk down from the top of an mm. */
+static inline void descend_mm(struct pt_cursor *c, u64 addr, unsigned lowest)
+{
+	if (quire_likely(addr < PT_LOW_END))
+		descend(c, pfn_view(c->mm->low), 4, addr, lowest);
+	else
+		descend(c, pfn_view(c->mm->root), 5, addr, lowest);
+}
+
 /* Tables that the host built before the core was there have no lock yet. */
 static void adopt(struct pt_cursor *c)
 {
@@ -66,14 +75,12 @@ static void adopt(struct pt_cursor *c)
 void pt_find(struct pt_cursor *c, struct quire_mm *mm, u64 addr)
 {
 	c->mm = mm;
-	c->root = mm->root;
-	descend(c, pfn_view(mm->root), TOP_LEVEL, addr, 1);
+	descend_mm(c, addr, 1);
 }
 
 void pt_find_root(struct pt_cursor *c, struct pfn root, u64 addr)
 {
 	c->mm = NULL;
-	c->root = root;
 	descend(c, pfn_view(root), TOP_LEVEL, addr, 1);
 	adopt(c);
 }
@@ -116,14 +123,14 @@ static int install_table(struct pt_cursor *c, unsigned gfp)
 	pt_unlock(c);
 	if (!won)
 		pt_table_free(t);
-	else if (c->mm)
+	else if (c->mm && c->level <= 4)
 		__atomic_add_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
 	return 0;
 }
 
+/* From where the cursor stands down to the level, through new tables. */
 static int make(struct pt_cursor *c, u64 addr, unsigned level, unsigned gfp)
 {
-	descend(c, pfn_view(c->root), TOP_LEVEL, addr, level);
 	while (quire_unlikely(c->level > level)) {
 		if (!c->mm)
 			adopt(c);
@@ -141,16 +148,16 @@ static int make(struct pt_cursor *c, u64 addr, unsigned level, unsigned gfp)
 
 int pt_make(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level, unsigned gfp)
 {
-	ASSERT(level >= 1 && level <= TOP_LEVEL && addr < QUIRE_USER_END);
+	ASSERT(level >= 1 && level <= 4 && addr < QUIRE_USER_END);
 	c->mm = mm;
-	c->root = mm->root;
+	descend_mm(c, addr, level);
 	return make(c, addr, level, gfp);
 }
 
 int pt_make_root(struct pt_cursor *c, struct pfn root, u64 addr, unsigned level, unsigned gfp)
 {
 	c->mm = NULL;
-	c->root = root;
+	descend(c, pfn_view(root), TOP_LEVEL, addr, level);
 	int err = make(c, addr, level, gfp);
 	adopt(c);
 	return err;
@@ -172,11 +179,16 @@ struct pte pt_modify(struct pt_cursor *c, u64 clear, u64 set)
 
 /* ---- roots ---------------------------------------------------------------------------------- */
 
-struct pfn pt_root_alloc(struct quire_mm *mm)
+int pt_root_alloc(struct quire_mm *mm)
 {
-	struct page *t = pt_table_alloc(mm, GFP_KERNEL);
-	if (!t)
-		return NO_PFN;
+	struct page *t = pt_table_alloc(mm, GFP_KERNEL), *low = t;
+	if (t && core_config.wide)
+		low = pt_table_alloc(mm, GFP_KERNEL | GFP_ZERO);
+	if (!low) {
+		if (t)
+			pt_table_free(t);
+		return -ENOMEM;
+	}
 	struct pte *root = page_view(t);
 	size_t half = UPPER_HALF * sizeof(struct pte);
 	memset(root, 0, half);
@@ -186,12 +198,18 @@ struct pfn pt_root_alloc(struct quire_mm *mm)
 	} else {
 		memset(root + UPPER_HALF, 0, half);
 	}
-	return page_pfn(t);
+	if (low != t) /* not counted in pt_used: it is there in an empty root, too */
+		root[0] = pte_make(page_pfn(low), PTE_P | PTE_W | PTE_A | PTE_U);
+	mm->root = page_pfn(t);
+	mm->low = page_pfn(low);
+	return 0;
 }
 
-void pt_root_free(struct pfn root)
+void pt_root_free(struct quire_mm *mm)
 {
-	struct page *t = pfn_page(root);
-	ASSERT(t->pt_used == 0);
+	struct page *t = pfn_page(mm->root), *low = pfn_page(mm->low);
+	ASSERT(t->pt_used == 0 && low->pt_used == 0);
+	if (low != t)
+		pt_table_free(low);
 	pt_table_free(t);
 }

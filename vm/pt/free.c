@@ -28,7 +28,8 @@ static void unlink_table(struct tlb_gather *g, struct pt_cursor *c)
 	/* What was translated through it may still be in paging-structure caches. */
 	gather_range(g, c->addr, pt_end(c));
 	gather_table(g, t);
-	__atomic_sub_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
+	if (c->level <= 4)
+		__atomic_sub_fetch(&c->mm->tables, 1, __ATOMIC_RELAXED);
 }
 
 /* What may go, and where to look for it. */
@@ -45,7 +46,6 @@ static void free_below(struct tlb_gather *g, struct quire_mm *mm, struct page *t
 	u64 first = x->start > base ? (x->start - base) / span : 0;
 	struct pt_cursor c = {
 	    .mm = mm,
-	    .root = mm->root,
 	    .level = level,
 	    .addr = base + first * span,
 	    .entry = (struct pte *)page_view(table) + first,
@@ -69,12 +69,15 @@ static void free_below(struct tlb_gather *g, struct quire_mm *mm, struct page *t
 void pt_free_tables(struct tlb_gather *g, struct quire_mm *mm, u64 start, u64 end, u64 floor,
 		    u64 ceiling)
 {
-	/* The last page below 2^47 is no one's: what ends there ends with the half. */
+	/* The last page of user space's half is no one's: what ends there ends with the half. */
 	if (ceiling >= QUIRE_USER_END)
 		ceiling = QUIRE_USER_END + QUIRE_PAGE_SIZE;
 	struct extent x = {start, end, floor, ceiling};
-	if (start < end)
-		free_below(g, mm, pfn_page(mm->root), 4, 0, &x);
+	if (start < quire_min(end, PT_LOW_END))
+		free_below(g, mm, pfn_page(mm->low), 4, 0, &x);
+	x.start = quire_max(start, PT_LOW_END);
+	if (x.start < end)
+		free_below(g, mm, pfn_page(mm->root), 5, 0, &x);
 }
 
 void pt_free_range(struct tlb_gather *g, struct quire_mm *mm, u64 floor, u64 ceiling)

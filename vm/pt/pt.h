@@ -3,8 +3,10 @@
  * Page tables: the x86-64 format, one cursor that walks and edits them, and
  * the TLB gather that makes freeing wait for the flush.
  *
- * Levels count from 1 (a table of 4 KiB entries) to 4 (the root); an entry "of
- * level 2" is a pmd.  (Five-level tables, p4d, are folded away: QUIRE_USER_END.)
+ * Levels count from 1 (a table of 4 KiB entries) to 4 or, where the MMU has five, 5
+ * (the root); an entry "of level 2" is a pmd.  With five levels every root's first entry
+ * is a table of level 4 that is there from the start to the end: below 2^48, where nearly
+ * everything lies, walks begin at it, and cost what they cost with four.
  *
  * Locking.  Every table page has a spinlock (page->ptl, RANK_PT) that guards its
  * entries.  Entries are read without it, atomically; they are changed with it,
@@ -12,7 +14,7 @@
  * itself.  A table can't be freed while some VMA that it serves is read-locked
  * by a fault, or while mmap_lock or an rmap lock of such a VMA is held.
  *
- * Source: Intel SDM volume 3, 4.5 (4-level paging).
+ * Source: Intel SDM volume 3, 4.5 (4-level paging and 5-level paging).
  */
 #ifndef VM_PT_H
 #define VM_PT_H
@@ -96,12 +98,13 @@ struct quire_mm;
  */
 struct pt_cursor {
 	struct quire_mm *mm; /* whose tables; null for a bare root */
-	struct pfn root;
-	u64 addr;          /* start of what the entry covers */
-	unsigned level;    /* of the entry: 1 = pte, 2 = pmd, ... */
-	struct pte *entry; /* in the host's view */
+	u64 addr;            /* start of what the entry covers */
+	unsigned level;      /* of the entry: 1 = pte, 2 = pmd, ... */
+	struct pte *entry;   /* in the host's view */
 	struct page *table;
 };
+
+#define PT_LOW_END (1UL << 48) /* mm->low covers what is below */
 
 /* Bytes that an entry of this level covers. */
 static inline u64 pt_span(unsigned level)
@@ -193,14 +196,15 @@ static inline void pt_set_used(struct pt_cursor *c, u32 used)
 	__atomic_store_n(&c->table->pt_used, used, __ATOMIC_RELAXED);
 }
 
-/* A new root whose upper half is the kernel's (config.kernel_root); NO_PFN: no memory. */
-struct pfn pt_root_alloc(struct quire_mm *mm);
-void pt_root_free(struct pfn root);
+/* Give mm a new root, whose upper half is the kernel's (config.kernel_root), and the table
+ * that it begins with.  0 or -ENOMEM. */
+int pt_root_alloc(struct quire_mm *mm);
+void pt_root_free(struct quire_mm *mm);
 /* One table, in no tree; mm null: the kernel's.  Not cleared unless gfp says so. */
 struct page *pt_table_alloc(struct quire_mm *mm, unsigned gfp);
 void pt_table_free(struct page *t);
 /* Frames that are page tables made here, roots included; mm->tables counts an mm's
- * without its root. */
+ * of the levels up to 3, as Linux does. */
 u64 pt_tables_total(void);
 
 /* ---- TLB gather ------------------------------------------------------------------ */
