@@ -56,6 +56,8 @@ static int read_pages(struct quire_mapping *m, struct page **pages, unsigned n)
 	quire_lock_check_may_sleep();
 	check_run(pages, n);
 	__atomic_add_fetch(&f->reads, 1, __ATOMIC_RELAXED);
+	if (f->on_read)
+		f->on_read(f);
 	if (fails(&f->fail_reads))
 		return -f->error;
 	store_lock(f);

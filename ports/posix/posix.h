@@ -103,15 +103,16 @@ struct posix_file {
 	u64 size, cap;
 	u64 writing_end; /* where a write under way ends */
 	s32 refs;
-	bool store;         /* false: shmem */
-	u32 fail_reads;     /* fail so many calls of read_pages; atomic */
-	u32 fail_writes;    /* and of write_pages; atomic */
-	int error;          /* with this errno (positive); default EIO */
-	u64 reads, writes;  /* calls; atomic */
-	u64 pages_read;     /* atomic */
-	u64 pages_written;  /* atomic */
-	u64 dirtied;        /* calls; atomic */
-	unsigned nr_stores; /* the store's record: what was written, in order */
+	bool store;                            /* false: shmem */
+	u32 fail_reads;                        /* fail so many calls of read_pages; atomic */
+	u32 fail_writes;                       /* and of write_pages; atomic */
+	int error;                             /* with this errno (positive); default EIO */
+	void (*on_read)(struct posix_file *f); /* called in each read_pages; or null */
+	u64 reads, writes;                     /* calls; atomic */
+	u64 pages_read;                        /* atomic */
+	u64 pages_written;                     /* atomic */
+	u64 dirtied;                           /* calls; atomic */
+	unsigned nr_stores;                    /* the store's record: what was written, in order */
 	struct {
 		u64 pgoff;
 		unsigned n;

@@ -24,26 +24,65 @@ struct move {
 
 /* ---- entries --------------------------------------------------------------------------- */
 
+/*
+ * How what is mapped from `from` on goes to `to`: as entries of which level.  Tables that
+ * lie alike in both places, and there as a whole, move with all that they hold.  Nothing
+ * is mapped where they go, so there is hardly ever a table in the way.
+ */
+static unsigned move_level(struct quire_mm *mm, u64 from, u64 to, u64 len)
+{
+	for (unsigned level = 3; level > 1; level--) {
+		struct pt_cursor d;
+
+		if (((from | to) & (pt_span(level) - 1)) || len < pt_span(level))
+			continue;
+		pt_find_at(&d, mm, to, level);
+		if (pte_none(pt_get(&d)))
+			return level;
+	}
+	return 1;
+}
+
+/* Stand on the entry of `level` for addr, if it, or the table it stands in, has something
+ * to move.  Else false, and *step is how far nothing comes. */
+static bool find_source(struct pt_cursor *s, struct quire_mm *mm, u64 addr, unsigned level,
+			u64 *step)
+{
+	u64 span;
+
+	pt_find_at(s, mm, addr, level);
+	if (s->level > level)
+		span = pt_span(s->level);
+	else if (level > 1 ? !pte_none(pt_get(s))
+			   : __atomic_load_n(&s->table->pt_used, __ATOMIC_RELAXED) != 0)
+		return true;
+	else
+		span = pt_span(quire_max(level, 2u));
+	*step = quire_round_down(addr, span) + span - addr;
+	return false;
+}
+
 /* Make the tables that entries of [from, from + len) need at `to`. */
 static int tables_prepare(struct quire_mm *mm, u64 from, u64 len, u64 to)
 {
 	u64 end = from + len;
 
 	while (from < end) {
+		unsigned level = move_level(mm, from, to, end - from);
 		struct pt_cursor c;
 		u64 step;
 		int err;
 
-		pt_find(&c, mm, from);
-		step = quire_round_down(from, pt_span(c.level > 1 ? c.level : 2)) +
-		       pt_span(c.level > 1 ? c.level : 2) - from;
-		if (c.level == 1 && __atomic_load_n(&c.table->pt_used, __ATOMIC_RELAXED)) {
+		if (find_source(&c, mm, from, level, &step)) {
+			step = pt_span(quire_max(level, 2u));
+			step -= from & (step - 1);
+			err = pt_make(&c, mm, to, level, GFP_KERNEL);
 			/* One source table reaches into two at the destination. */
-			u64 last = to + quire_min(step, end - from) - 1;
+			if (!err && level == 1) {
+				u64 last = to + quire_min(step, end - from) - 1;
 
-			err = pt_make(&c, mm, to, 1, GFP_KERNEL);
-			if (!err)
 				err = pt_make(&c, mm, last & QUIRE_PAGE_MASK, 1, GFP_KERNEL);
+			}
 			if (err)
 				return err;
 		}
@@ -53,30 +92,56 @@ static int tables_prepare(struct quire_mm *mm, u64 from, u64 len, u64 to)
 	return 0;
 }
 
-/* Move entries from one cursor to the other while both tables last; how many bytes. */
-static u64 move_table(struct pt_cursor *s, struct pt_cursor *d, u64 end) NO_TSA
+static void both_lock(struct pt_cursor *s, struct pt_cursor *d) NO_TSA
 {
-	u64 start = s->addr;
-	bool more;
-
 	pt_lock(s);
 	if (d->table != s->table)
 		pt_lock_nested(d);
-	do {
-		struct pte e = pt_get(s);
+}
 
-		if (!pte_none(e)) {
-			e = pt_set(s, (struct pte){0});
-			pt_set(d, (struct pte){e.v | PTE_SOFTDIRTY});
-		}
-		more = pt_next(s);
-		more &= pt_next(d);
-	} while (more && s->addr < end);
-	u64 moved = s->addr - start;
+static void both_unlock(struct pt_cursor *s, struct pt_cursor *d) NO_TSA
+{
 	if (d->table != s->table)
 		pt_unlock(d);
 	pt_unlock(s);
-	return moved;
+}
+
+/* Entries that are left in the cursor's table, from its own on. */
+static u64 entries_left(const struct pt_cursor *c)
+{
+	return (QUIRE_PAGE_SIZE - ((uintptr_t)c->entry & ~QUIRE_PAGE_MASK)) / sizeof(*c->entry);
+}
+
+/* Move pages' entries from one cursor on to the other while both tables last; how many
+ * bytes. */
+static u64 move_pages(struct pt_cursor *s, struct pt_cursor *d, u64 end) NO_TSA
+{
+	u64 n = quire_min(entries_left(s), entries_left(d));
+	u32 moved = 0;
+
+	n = quire_min(n, (end - s->addr) >> QUIRE_PAGE_SHIFT);
+	both_lock(s, d);
+	for (struct pte *from = s->entry, *to = d->entry; from < s->entry + n; from++, to++) {
+		if (pte_none(pte_load(from)))
+			continue;
+		pte_store(to, (struct pte){pte_take(from).v | PTE_SOFTDIRTY});
+		moved++;
+	}
+	pt_set_used(s, s->table->pt_used - moved);
+	pt_set_used(d, d->table->pt_used + moved);
+	both_unlock(s, d);
+	return n << QUIRE_PAGE_SHIFT;
+}
+
+/* Hang the table below s under d.  Its entries don't become soft-dirty one by one: their
+ * new VMA is so as a whole. */
+static u64 move_table(struct pt_cursor *s, struct pt_cursor *d) NO_TSA
+{
+	both_lock(s, d);
+	REQUIRE(pte_none(pt_get(d)));
+	pt_set(d, pt_set(s, (struct pte){0}));
+	both_unlock(s, d);
+	return pt_span(s->level);
 }
 
 static void move_entries(struct vma *src, struct vma *dst, u64 from, u64 len, u64 to) NO_TSA
@@ -89,18 +154,14 @@ static void move_entries(struct vma *src, struct vma *dst, u64 from, u64 len, u6
 	if (av)
 		write_lock(&av->lock);
 	while (from < end) {
+		unsigned level = move_level(src->mm, from, to, end - from);
 		struct pt_cursor s, d;
 		u64 step;
 
-		pt_find(&s, src->mm, from);
-		if (s.level > 1 || !__atomic_load_n(&s.table->pt_used, __ATOMIC_RELAXED)) {
-			u64 span = pt_span(s.level > 1 ? s.level : 2);
-
-			step = quire_round_down(from, span) + span - from;
-		} else {
-			pt_find(&d, dst->mm, to);
-			REQUIRE(d.level == 1);
-			step = move_table(&s, &d, end);
+		if (find_source(&s, src->mm, from, level, &step)) {
+			pt_find_at(&d, dst->mm, to, level);
+			REQUIRE(d.level == level);
+			step = level > 1 ? move_table(&s, &d) : move_pages(&s, &d, end);
 		}
 		from += step;
 		to += step;

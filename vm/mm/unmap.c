@@ -226,10 +226,12 @@ static void uncount(struct vma *v)
 static void table_bounds(const struct unmap *u, u64 *floor, u64 *ceiling)
 {
 	const u64 top = pt_span(u->end > PT_LOW_END ? 5 : 4);
-	struct vma *prev, *next = vma_find_both(&u->mm->index, u->start, &prev);
+	const struct vma *prev = u->lower ? u->lower : u->before;
+	const struct vma *next = u->upper ? u->upper : vma_find(&u->mm->index, u->end);
+	u64 end = next ? next->start : ~0UL;
 
 	*floor = quire_max(prev ? prev->end : 0, quire_round_down(u->start, top));
-	*ceiling = quire_min(next ? next->start : QUIRE_USER_END, quire_round_up(u->end, top));
+	*ceiling = quire_min(quire_min(end, QUIRE_USER_END), quire_round_up(u->end, top));
 }
 
 void unmap_commit(struct unmap *u, struct vma_edit *e)

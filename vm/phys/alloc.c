@@ -218,15 +218,43 @@ static inline void page_free(struct page *p)
 	pcp_give(p);
 }
 
+/* A reference went, and this many are left: none, or there was none. */
+static void put_last(struct page *p, s32 left)
+{
+	if (quire_unlikely(left < 0))
+		quire_host_panic("page %lu has %d references", (unsigned long)page_pfn(p).n, left);
+	page_free(p);
+}
+
 void quire_page_put(struct page *p)
 {
 	s32 left = __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL);
-	if (quire_unlikely(left <= 0)) {
-		if (quire_unlikely(left < 0))
-			quire_host_panic("page %lu has %d references", (unsigned long)page_pfn(p).n,
-					 left);
-		page_free(p);
+	if (quire_unlikely(left <= 0))
+		put_last(p, left);
+}
+
+void page_put_batch(struct page **pages, unsigned n)
+{
+	unsigned dead = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct page *p = pages[i];
+		s32 left = __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL);
+
+		if (quire_likely(left > 0))
+			continue;
+		u64 flags = __atomic_load_n(&p->flags, __ATOMIC_RELAXED);
+		if (quire_unlikely(left < 0 || (flags & SPECIAL_FREE) || p->mapcount))
+			put_last(p, left);
+		else
+			pages[dead++] = p;
 	}
+	lru_remove_batch(pages, dead);
+	for (unsigned i = 0; i < dead; i++) {
+		mem_poison(page_view(pages[i]), QUIRE_PAGE_SIZE);
+		__atomic_store_n(&pages[i]->flags, 0, __ATOMIC_RELAXED);
+	}
+	pcp_give_batch(pages, dead);
 }
 
 bool quire_page_try_get(struct page *p)

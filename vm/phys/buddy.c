@@ -122,17 +122,9 @@ unsigned buddy_alloc_batch(struct page **out, unsigned n, u64 keep)
 	return got;
 }
 
-void buddy_free_batch(struct page **pages, unsigned n)
+/* Free frames [start, end) as the blocks that they form. */
+static void give_range_locked(u64 start, u64 end)
 {
-	unsigned long irq = spin_lock_irq(&zone.lock);
-	for (unsigned i = 0; i < n; i++)
-		give_locked(pages[i], 0);
-	spin_unlock_irq(&zone.lock, irq);
-}
-
-void buddy_add(u64 start, u64 end)
-{
-	unsigned long irq = spin_lock_irq(&zone.lock);
 	while (start < end) {
 		unsigned order = start ? (unsigned)__builtin_ctzl(start) : MAX_ORDER;
 		if (order > MAX_ORDER)
@@ -142,6 +134,35 @@ void buddy_add(u64 start, u64 end)
 		give_locked(pfn_page((struct pfn){start}), order);
 		start += 1UL << order;
 	}
+}
+
+/* Frames that were retired while they were free stay out. */
+static bool is_sound(const struct page *p)
+{
+	return quire_likely(!__atomic_load_n(&p->flags, __ATOMIC_RELAXED));
+}
+
+void buddy_free_batch(struct page *const *pages, unsigned n)
+{
+	unsigned long irq = spin_lock_irq(&zone.lock);
+	for (unsigned i = 0; i < n;) {
+		/* Frames that were brought in one after the other mostly follow each other. */
+		struct page *first = pages[i];
+		u64 run = 0;
+		for (; i < n && pages[i] == first + run && is_sound(pages[i]); i++)
+			run++;
+		if (run)
+			give_range_locked(page_pfn(first).n, page_pfn(first).n + run);
+		else
+			i++;
+	}
+	spin_unlock_irq(&zone.lock, irq);
+}
+
+void buddy_add(u64 start, u64 end)
+{
+	unsigned long irq = spin_lock_irq(&zone.lock);
+	give_range_locked(start, end);
 	spin_unlock_irq(&zone.lock, irq);
 }
 

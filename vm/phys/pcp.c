@@ -100,6 +100,20 @@ void pcp_give(struct page *p)
 	quire_host_irq_restore(irq);
 }
 
+void pcp_give_batch(struct page *const *pages, unsigned n)
+{
+	unsigned long irq = quire_host_irq_save();
+	struct pcp *l = percpu_at(pcps, quire_host_cpu());
+	u32 kept = quire_min(n, l->high - quire_min(l->n, l->high));
+	for (u32 i = 0; i < kept; i++)
+		l->pages[l->n + i] = pages[i];
+	l->given += n;
+	set_count(l, l->n + kept);
+	if (kept < n)
+		buddy_free_batch(pages + kept, n - kept);
+	quire_host_irq_restore(irq);
+}
+
 void pcp_drain(void)
 {
 	unsigned long irq = quire_host_irq_save();

@@ -35,7 +35,7 @@ struct page *buddy_alloc(unsigned order, u64 keep);
 void buddy_free(struct page *p, unsigned order);
 /* Up to n single frames into out; how many. */
 unsigned buddy_alloc_batch(struct page **out, unsigned n, u64 keep);
-void buddy_free_batch(struct page **pages, unsigned n);
+void buddy_free_batch(struct page *const *pages, unsigned n);
 /* Give [start, end) to the allocator (initialisation). */
 void buddy_add(u64 start, u64 end);
 
@@ -43,12 +43,14 @@ void buddy_add(u64 start, u64 end);
 void pcp_init(void);
 struct page *pcp_take(void);
 void pcp_give(struct page *p);
+void pcp_give_batch(struct page *const *pages, unsigned n);
 u64 pcp_taken(void); /* frames that went out, came in, since the start */
 u64 pcp_given(void);
 u64 pcp_count(void);  /* frames in all CPUs' lists */
 void pcp_drain(void); /* give this CPU's frames to the buddy allocator */
 
-/* alloc.c */
+/* alloc.c.  quire_page_put() for each of n pages; pages[] is used up. */
+void page_put_batch(struct page **pages, unsigned n);
 static inline bool page_is_free(const struct page *p)
 {
 	return __atomic_load_n(&p->refs, __ATOMIC_RELAXED) == 0 &&

@@ -78,6 +78,12 @@ void pt_find(struct pt_cursor *c, struct quire_mm *mm, u64 addr)
 	descend_mm(c, addr, 1);
 }
 
+void pt_find_at(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level)
+{
+	c->mm = mm;
+	descend_mm(c, addr, level);
+}
+
 void pt_find_root(struct pt_cursor *c, struct pfn root, u64 addr)
 {
 	c->mm = NULL;

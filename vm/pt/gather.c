@@ -9,6 +9,7 @@
 #include <quire/assert.h>
 
 #include "../mm/mm.h"
+#include "../phys/phys.h"
 #include "pt.h"
 
 static void reset(struct tlb_gather *g)
@@ -42,8 +43,7 @@ void gather_flush(struct tlb_gather *g)
 		else
 			quire_host_tlb_flush(g->mm, 0, ~0UL, true);
 	}
-	for (unsigned i = 0; i < g->n; i++)
-		quire_page_put(g->pages[i]);
+	page_put_batch(g->pages, g->n);
 	struct page *t = g->freed_tables;
 	while (t) {
 		struct page *next = (struct page *)t->lru.next;

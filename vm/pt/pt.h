@@ -116,6 +116,9 @@ static inline u64 pt_span(unsigned level)
  * it, a higher level where the table below is missing (the entry is none) or the
  * entry is a leaf.  No lock is taken.  Doesn't sleep. */
 void pt_find(struct pt_cursor *c, struct quire_mm *mm, u64 addr);
+/* The same, but no lower than this level: where a table hangs on the entry, it is not
+ * entered. */
+void pt_find_at(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level);
 /* Stand on addr's entry of the given level, making missing tables.  0, -ENOMEM, or
  * -EEXIST when a leaf of a higher level stands in the way (cursor is on it).  May
  * sleep unless gfp has GFP_ATOMIC. */

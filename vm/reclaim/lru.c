@@ -144,6 +144,28 @@ NO_TSA void lru_remove(struct page *p)
 	spin_unlock(&l->lock);
 }
 
+/* With the last reference gone nobody else takes them off, or moves them. */
+NO_TSA void lru_remove_batch(struct page *const *pages, unsigned n)
+{
+	struct lru *l = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		u64 flags = __atomic_load_n(&pages[i]->flags, __ATOMIC_RELAXED);
+
+		if (!(flags >> PG_LRU & 1))
+			continue;
+		if (quire_unlikely(lru_of_flags(flags) != l)) {
+			if (l)
+				spin_unlock(&l->lock);
+			l = lru_of_flags(flags);
+			spin_lock(&l->lock);
+		}
+		unlink_locked(l, pages[i], list_of_flags(flags));
+	}
+	if (l)
+		spin_unlock(&l->lock);
+}
+
 NO_TSA void lru_activate(struct page *p)
 {
 	struct lru *l = lock_lists_of(p);

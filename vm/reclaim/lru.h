@@ -33,6 +33,8 @@ void lru_add_fresh(struct page *p);
 /* Take it off its list, if it is on one.  The allocator calls it for a page with PG_LRU
  * whose last reference went. */
 void lru_remove(struct page *p);
+/* The same for n pages without any reference; leaves their flags. */
+void lru_remove_batch(struct page *const *pages, unsigned n);
 /* Move it to the active list of its kind. */
 void lru_activate(struct page *p);
 /* Pages on a list, over all CPUs. */

@@ -17,7 +17,9 @@
  * bounds on its path to the gap it made; filling a gap leaves them as they are, and
  * a search for room that trusted a bound in vain puts it right.  So finding room is
  * one descent, and an insertion looks at no entry but those on its path.  Gaps are
- * raw; the guard gap below a stack is taken off when a candidate is looked at.
+ * raw; the guard gap below a stack is taken off when a candidate is looked at.  And
+ * the index remembers above which address the last search from the top down found no
+ * room, since the next one mostly finds it right there.
  *
  * Nodes for an edit are reserved before it begins: an insertion splits at most one
  * node a level and makes a new root.  A few stay with the index for the next edit.
@@ -35,6 +37,7 @@
 #include "vma.h"
 
 #define FANOUT 15                 /* first_above() takes four steps; a node is 512 bytes */
+#define MAX_LEVELS 12             /* more than any number of VMAs can need */
 #define MERGE_AT (FANOUT * 3 / 4) /* two neighbours with no more entries become one node */
 
 struct entry {
@@ -224,54 +227,125 @@ static u64 room_before(struct room *r, u64 prev_end, const struct entry *next, u
 
 static u64 largest_gap(const struct vma_node *node);
 
-/* Room strictly inside what the node covers. */
-static u64 room_inside(struct room *r, struct vma_node *node)
+static u64 room_inside(struct room *r, struct vma_node *node);
+
+/* Room below entry e of an inner node, whose gap says that there may be some. */
+static u64 room_below(struct room *r, struct entry *e)
 {
-	unsigned n = node->n;
-
-	for (unsigned k = 0; k < n; k++) {
-		unsigned i = r->down ? n - 1 - k : k;
-		struct entry *e = &node->e[i];
-		u64 at;
-
-		if (r->down && i + 1 < n) {
-			at = room_before(r, e->end, e + 1, node->level);
-			if (at != NO_ROOM)
-				return at;
-		}
-		if (r->down ? e->end <= r->low : e->start >= r->high)
-			break;
-		if (node->level && e->gap >= r->len && e->start < r->high && e->end > r->low) {
-			at = room_inside(r, e->ptr);
-			if (at != NO_ROOM)
-				return at;
-			e->gap = largest_gap(e->ptr); /* it may have promised too much */
-		}
-		if (!r->down && i + 1 < n) {
-			at = room_before(r, e->end, e + 1, node->level);
-			if (at != NO_ROOM)
-				return at;
-		}
-	}
-	return NO_ROOM;
-}
-
-u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
-{
-	struct room r = {.len = len, .low = low, .high = high, .down = topdown};
-	struct vma_node *root = x->root;
 	u64 at;
 
-	if (!root)
-		return room_fit(&r, 0, ~0UL);
-	u64 last = root->e[root->n - 1].end;
-	at = topdown ? room_fit(&r, last, ~0UL) : room_before(&r, 0, &root->e[0], root->level);
-	if (at == NO_ROOM)
-		at = room_inside(&r, root);
-	if (at == NO_ROOM)
-		at = topdown ? room_before(&r, 0, &root->e[0], root->level)
-			     : room_fit(&r, last, ~0UL);
+	if (e->start >= r->high || e->end <= r->low)
+		return NO_ROOM;
+	at = room_inside(r, e->ptr);
+	if (at == NO_ROOM && e->start >= r->low && e->end <= r->high)
+		e->gap = largest_gap(e->ptr); /* it promised too much */
 	return at;
+}
+
+/* Room strictly inside what the node covers.  The loops are for speed: they look closer
+ * only where there may be room. */
+static u64 room_inside(struct room *r, struct vma_node *node)
+{
+	struct entry *first = node->e, *last = first + node->n - 1;
+	const unsigned level = node->level;
+	const u64 len = r->len;
+	u64 at = NO_ROOM;
+
+	if (r->down) {
+		for (struct entry *e = last;; e--) {
+			if (quire_unlikely(e->gap >= len)) /* never in a leaf */
+				at = room_below(r, e);
+			if (at != NO_ROOM || e == first)
+				return at;
+			if (quire_unlikely(e->start - e[-1].end >= len)) {
+				at = room_before(r, e[-1].end, e, level);
+				if (at != NO_ROOM)
+					return at;
+			}
+		}
+	}
+	for (struct entry *e = first; e->start < r->high; e++) {
+		if (e->gap >= len)
+			at = room_below(r, e);
+		if (at == NO_ROOM && e < last && e[1].start - e->end >= len)
+			at = room_before(r, e->end, e + 1, level);
+		if (at != NO_ROOM || e == last)
+			break;
+	}
+	return at;
+}
+
+/* What the last search knows: may another one begin lower than at `high`? */
+static u64 search_from(const struct vma_index *x, u64 len, u64 high)
+{
+	return len >= x->full_len && high <= x->full_to ? quire_min(high, x->full_from) : high;
+}
+
+/* Room right below `from`, with no stack above it whose guard gap would matter. */
+static u64 room_right_below(const struct vma_index *x, u64 len, u64 low, u64 from)
+{
+	struct vma *prev, *next = vma_find_both(x, from, &prev);
+	u64 start = prev ? quire_max(prev->end, low) : low;
+
+	if ((next && from > vma_guarded_start(next)) || start >= from || from - start < len)
+		return NO_ROOM;
+	return from - len;
+}
+
+static u64 room_anywhere(struct room *r, struct vma_node *root)
+{
+	u64 last = root->e[root->n - 1].end;
+	u64 at;
+
+	at = r->down ? room_fit(r, last, ~0UL) : room_before(r, 0, &root->e[0], root->level);
+	if (at == NO_ROOM)
+		at = room_inside(r, root);
+	if (at == NO_ROOM)
+		at =
+		    r->down ? room_before(r, 0, &root->e[0], root->level) : room_fit(r, last, ~0UL);
+	return at;
+}
+
+u64 vma_gap(struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
+{
+	struct room r = {.len = len, .low = low, .high = high, .down = topdown};
+	u64 at = NO_ROOM, top;
+
+	if (!x->root)
+		return room_fit(&r, 0, ~0UL);
+	if (topdown) {
+		r.high = search_from(x, len, high);
+		if (r.high < high)
+			at = room_right_below(x, len, low, r.high);
+	}
+	top = r.high;
+	if (at == NO_ROOM)
+		at = room_anywhere(&r, x->root);
+	/* Where a stack's guard gap cut off what would have been room, it is not so simple. */
+	if (topdown && at != NO_ROOM && r.high == top) {
+		x->full_len = len;
+		x->full_from = at + len;
+		x->full_to = high;
+	}
+	return at;
+}
+
+/* v has been put in, or has other bounds. */
+static void room_taken(struct vma_index *x, const struct vma *v)
+{
+	if (v->start < x->full_from && v->end >= x->full_from)
+		x->full_from = v->start;
+}
+
+/* What ended at `end` is gone, or ends lower. */
+static void room_made(struct vma_index *x, u64 end)
+{
+	const struct vma *next;
+
+	if (end <= x->full_from)
+		return;
+	next = vma_find(x, end);
+	x->full_from = next ? next->start : ~0UL;
 }
 
 /* ---- changing nodes -------------------------------------------------------------- */
@@ -366,19 +440,20 @@ static struct entry node_entry(struct vma_node *node)
  * Bring entry i of an inner node up to date after a change below it.  *made is the largest
  * gap that came to be inside the child; what comes to be beside it is added.
  */
-static void entry_refresh(struct vma_node *node, unsigned i, u64 *made)
+static inline void entry_refresh(struct vma_node *node, unsigned i, u64 *made)
 {
 	struct entry *e = &node->e[i];
 	const struct vma_node *child = e->ptr;
 	u64 start = child->e[0].start, end = child->e[child->n - 1].end;
 
-	e->gap = quire_max(e->gap, *made);
-	if (start != e->start) {
+	if (e->gap < *made)
+		e->gap = *made;
+	if (quire_unlikely(start != e->start)) {
 		if (i)
 			*made = quire_max(*made, start - e[-1].end);
 		__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
 	}
-	if (end != e->end) {
+	if (quire_unlikely(end != e->end)) {
 		if (i + 1 < node->n)
 			*made = quire_max(*made, e[1].start - end);
 		__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
@@ -464,6 +539,7 @@ void vma_edit_insert(struct vma_edit *e, struct vma *v)
 		top->n = 2;
 		root_store(e, top);
 	}
+	room_taken(e->index, v);
 }
 
 /* Make children k and k + 1 one node when they are small. */
@@ -538,14 +614,9 @@ static void remove_below(struct vma_edit *e, struct vma_node *node, u64 start, u
 	merge_around(e, node, from);
 }
 
-void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
+/* A root that has lost all but one of its children, or all, gives way. */
+static void lower_root(struct vma_edit *e, struct vma_node *root)
 {
-	struct vma_node *root = e->index->root;
-	u64 made;
-
-	if (!root || start >= end)
-		return;
-	remove_below(e, root, start, end, &made);
 	while (!root->n || (root->level && root->n == 1)) {
 		struct vma_node *below = root->n ? root->e[0].ptr : NULL;
 
@@ -557,38 +628,57 @@ void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
 	}
 }
 
+void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
+{
+	struct vma_node *root = e->index->root;
+	u64 made;
+
+	if (!root || start >= end)
+		return;
+	remove_below(e, root, start, end, &made);
+	lower_root(e, root);
+	room_made(e->index, end);
+}
+
 void vma_edit_remove(struct vma_edit *e, struct vma *v)
 {
 	vma_edit_remove_range(e, v->start, v->end);
 }
 
-static void resize_below(struct vma_node *node, const struct vma *v, u64 start, u64 end, u64 *made)
+void vma_edit_resize(struct vma_edit *edit, struct vma *v, u64 start, u64 end)
 {
-	unsigned i = place_of(node, v->start);
-	struct entry *e = &node->e[i];
-
-	REQUIRE(i < node->n);
-	if (node->level) {
-		resize_below(e->ptr, v, start, end, made);
-		entry_refresh(node, i, made);
-		return;
-	}
-	REQUIRE(e->ptr == v);
-	*made = i ? start - e[-1].end : 0;
-	if (i + 1 < node->n)
-		*made = quire_max(*made, e[1].start - end);
-	__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
-	__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
-}
-
-void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end)
-{
+	struct {
+		struct vma_node *node;
+		unsigned i;
+	} path[MAX_LEVELS], *at = path;
 	u64 made;
 
-	ASSERT(start < end && e->index->root);
-	resize_below(e->index->root, v, start, end, &made);
+	ASSERT(start < end && edit->index->root);
+	for (struct vma_node *node = edit->index->root;; at++) {
+		at->node = node;
+		at->i = place_of(node, v->start);
+		REQUIRE(at->i < node->n);
+		if (!node->level)
+			break;
+		node = node->e[at->i].ptr;
+	}
+	struct entry *e = &at->node->e[at->i];
+	REQUIRE(e->ptr == v);
+	made = at->i ? start - e[-1].end : 0;
+	if (at->i + 1 < at->node->n)
+		made = quire_max(made, e[1].start - end);
+	__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
+	while (at-- > path)
+		entry_refresh(at->node, at->i, &made);
+	u64 old_start = v->start, old_end = v->end;
 	v->start = start;
 	v->end = end;
+	room_taken(edit->index, v);
+	if (end < old_end)
+		room_made(edit->index, old_end);
+	else if (start > old_start)
+		edit->index->full_from = quire_max(edit->index->full_from, start);
 }
 
 /* ---- begin and end --------------------------------------------------------------- */
@@ -696,7 +786,15 @@ static u64 check_node(const struct vma_node *node, u64 *prev_end, unsigned level
 
 u64 vma_index_check(const struct vma_index *x)
 {
-	u64 end = 0;
+	u64 end = 0, count, at;
+	struct room r = {.len = x->full_len, .high = x->full_to, .down = true};
 
-	return x->root ? check_node(x->root, &end, x->root->level) : 0;
+	if (!x->root)
+		return 0;
+	count = check_node(x->root, &end, x->root->level);
+	if (x->full_from < x->full_to) {
+		at = room_anywhere(&r, x->root);
+		REQUIRE(at == NO_ROOM || at + x->full_len <= x->full_from);
+	}
+	return count;
 }

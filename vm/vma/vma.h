@@ -95,6 +95,9 @@ struct vma_index {
 	struct vma_node *root;  /* RCU */
 	struct vma_node *spare; /* nodes kept for the next edit; guarded by mmap_lock */
 	u32 nspare;
+	/* No room for full_len bytes or more ends in (full_from, full_to]: where a search from
+	 * the top down needn't look.  Guarded by mmap_lock. */
+	u64 full_len, full_from, full_to;
 };
 void vma_index_init(struct vma_index *x);
 /* The first VMA with end > addr, or null.  Under mmap_lock, or under RCU as said above. */
@@ -150,7 +153,7 @@ void vma_edit_resize(struct vma_edit *e, struct vma *v, u64 start, u64 end);
 void vma_edit_done(struct vma_edit *e); /* gives unused nodes back */
 /* Lowest address at which a free range for len bytes in [low, high) starts, or the highest
  * (top-down); gaps before a VM_GROWSDOWN VMA shrink by the guard gap.  ~0 if none. */
-u64 vma_gap(const struct vma_index *x, u64 len, u64 low, u64 high, bool topdown);
+u64 vma_gap(struct vma_index *x, u64 len, u64 low, u64 high, bool topdown);
 /* Free all nodes (the VMAs are the caller's).  Nobody looks anything up any more. */
 void vma_index_destroy(struct vma_index *x);
 /* Panics unless the index is in order: for quire_check_mm().  Returns the VMAs counted. */
