@@ -123,7 +123,7 @@ int mm_retire_frames(struct quire_mm *mm, u64 start, u64 end, bool soft)
 	if (!mm->limits.admin)
 		return -EPERM;
 	for (; !err && start < end; start += QUIRE_PAGE_SIZE) {
-		struct page *p, *to = NULL;
+		struct page *p = NULL, *to = NULL;
 
 		err = page_at(mm, start, &p);
 		if (err)

@@ -90,7 +90,7 @@ static void use(void)
 	}
 	MUST(wait(&status) > 0 && status == 0 && p[PAGE] == 7);
 	MUST(!pipe(fd) && write(fd[1], p + PAGE - 1, 2) == 2 && read(fd[0], p, 2) == 2);
-	MUST(write(fd[1], p + 4 * PAGE - 1, 2) == 1 && read(fd[0], p, 2) == 1);
+	MUST(write(fd[1], p + 4 * PAGE - 1, 1) == 1 && read(fd[0], p, 2) == 1);
 	MUST(write(fd[1], p + 8 * PAGE, 1) == -1 && errno == EFAULT);
 	struct iovec here = {&byte, 1}, there = {p + 2 * PAGE, 1};
 	MUST(process_vm_readv(getpid(), &here, 1, &there, 1, 0) == 1 && byte == 7);
