@@ -78,8 +78,7 @@ static u64 bring_in(struct quire_mm *mm, u64 addr, u64 len, bool write)
 	u64 at = addr & QUIRE_PAGE_MASK, end;
 	end = addr + quire_min(len, TURN_PAGES * QUIRE_PAGE_SIZE - (addr - at));
 	for (; at < end; at += QUIRE_PAGE_SIZE)
-		if (quire_madvise(mm, at, QUIRE_PAGE_SIZE,
-				  write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
+		if (quire_mm_bring_in(mm, at, write))
 			break;
 	return at > addr ? quire_min(at, end) - addr : 0;
 }

@@ -103,6 +103,11 @@ int populate_foreign(struct quire_mm *mm, u64 addr, bool write)
 	return populate_page(mm, addr, write, FAULT_FOREIGN);
 }
 
+int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
+{
+	return addr < mm->layout.task_size ? populate_foreign(mm, addr, write) : -EFAULT;
+}
+
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
 {
 	int r = 0;
