@@ -47,6 +47,7 @@
 	 ((e)&ERR_RSVD ? QUIRE_RSVD : 0) | ((e)&ERR_PK ? QUIRE_PKEY : 0))
 #define A4(e) A1(e), A1((e) + 1), A1((e) + 2), A1((e) + 3)
 #define A16(e) A4(e), A4((e) + 4), A4((e) + 8), A4((e) + 12)
+/* NOLINTNEXTLINE(misc-redundant-expression): the macro is meant for constants */
 static const u8 access_table[64] = {A16(0), A16(16), A16(32), A16(48)};
 
 static inline unsigned access_of(u64 err)
