@@ -396,6 +396,7 @@ static void part(void)
 	R(readlink("/proc/self/exe", e, 0));
 	R(pipe((int *)(e - 4)));
 	R(stat("/", (void *)(e - 10)));
+	e[-1] = 0; /* the call before left a part of a number there */
 	R(stat(e - 1, (void *)at(0)));
 	e[-1] = '/';
 	R(open(e - 1, O_RDONLY));
