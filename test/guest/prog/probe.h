@@ -56,7 +56,8 @@ static inline void rel(char *b, unsigned long a)
 {
 	if (a >= A && a < A + (1UL << 32))
 		sprintf(b, "A+%lx", a - A);
-	else if (a > 0x7f0000000000)
+	else if (a >
+		 0x7e0000000000) /* the stack and what is mapped below it, wherever they begin */
 		sprintf(b, "HIGH");
 	else if (a >= 0x400000 && a < 0x10000000)
 		sprintf(b, "LOW");
