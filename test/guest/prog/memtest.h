@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
+
 #define P 4096UL
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define SHARED (MAP_SHARED | MAP_ANONYMOUS)
@@ -77,26 +79,6 @@ static const char *err(long r)
 static const char *perr(const void *p)
 {
 	return p != MAP_FAILED ? "ok" : code(errno);
-}
-
-static int child(void (*fn)(void))
-{
-	fflush(stdout);
-	pid_t pid = fork();
-	int st;
-	if (pid < 0) {
-		printf("fork: %s\n", code(errno));
-		return -1;
-	}
-	if (!pid) {
-		fn();
-		fflush(stdout);
-		_exit(0);
-	}
-	waitpid(pid, &st, 0);
-	if (st)
-		printf("child ended with %x\n", st);
-	return st;
 }
 
 static void *map(size_t pages, int prot, int flags, int fd)

@@ -22,6 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
+
 #define P 4096UL
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define RW (PROT_READ | PROT_WRITE)
@@ -31,22 +33,6 @@ static size_t slurp(size_t size, char *out, size_t room);
 static const char *err(long r)
 {
 	return r >= 0 ? "ok" : strerrorname_np(errno);
-}
-
-static int child(void (*fn)(void))
-{
-	fflush(stdout);
-	pid_t pid = fork();
-	int st;
-	if (!pid) {
-		fn();
-		fflush(stdout);
-		_exit(0);
-	}
-	waitpid(pid, &st, 0);
-	if (st)
-		printf("child ended with %x\n", st);
-	return st;
 }
 
 /* A process that waits until it is killed, or (c 'x' is written) execs. */

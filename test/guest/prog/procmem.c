@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
+
 #define P 4096UL
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define RW (PROT_READ | PROT_WRITE)
@@ -204,23 +206,6 @@ static int temp_file(const char *name, size_t pages)
 		if (write(fd, buf, P) != P)
 			die("write");
 	return fd;
-}
-
-/* Run in a child; its result. */
-static int child(void (*fn)(void))
-{
-	fflush(stdout);
-	pid_t pid = fork();
-	int st;
-	if (!pid) {
-		fn();
-		fflush(stdout);
-		_exit(0);
-	}
-	waitpid(pid, &st, 0);
-	if (st)
-		printf("child ended with %x\n", st);
-	return st;
 }
 
 /* ---- maps, smaps -------------------------------------------------------------------------- */
