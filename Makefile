@@ -132,7 +132,7 @@ NEED_BUILD := gcc libc6-dev binutils make
 NEED_RUN := $(NEED_BUILD) qemu-system-x86 python3
 NEED_TEST := $(NEED_RUN) clang libclang-rt-14-dev libcmocka-dev musl-tools busybox-static perl \
 	sqlite3 xz-utils gzip tar findutils diffutils clang-format clang-tidy cppcheck pkg-config \
-	procps lsof
+	procps lsof strace
 
 .PHONY: run test guest setup-run setup-test
 setup-run:

@@ -223,9 +223,10 @@ void posix_thread_leave(void)
 {
 	if (!self.inside || self.preempt || self.locks.n)
 		quire_host_panic("the thread can't leave: %u locks held", self.locks.n);
-	quire_rcu_quiescent();
-	quire_kmem_shrink(); /* what this CPU keeps for itself */
 	quire_rcu_idle(true);
+	/* What this CPU keeps for itself.  Going idle may have been what callbacks waited
+	 * for, this CPU's or others', and what they freed is here: so only now. */
+	quire_kmem_shrink();
 	port_tlb_leave(self.cpu);
 	self.inside = false;
 	pthread_mutex_lock(&cpu_lock);
