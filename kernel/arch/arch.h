@@ -50,7 +50,8 @@ enum { IST_PF = 1, IST_IRQ, IST_DF, IST_NMI, IST_MC, IST_END };
 
 /* What a CPU needs for itself: one allocation. */
 struct arch_cpu {
-	u64 gdt[8];
+	u64 gdt[16];
+	const struct ldt *ldt; /* loaded; null: none */
 	struct tss tss;
 	struct task *fpu_owner; /* whose extended state the registers hold */
 	u64 soft_irqs;          /* device interrupts taken but not handled yet: bit per input */
@@ -113,6 +114,9 @@ void time_init(void);
 u64 time_to_tsc(u64 ns); /* the TSC's value at that time_ns() */
 u64 time_user_tsc(void); /* what an emulated RDTSC gives */
 
+/* boot.c: a page for all CPUs, which is also at STACK16_BASE, once every 64 KiB */
+extern char *stack16_page;
+
 /* fpu.c */
 void fpu_init(void);
 void fpu_init_cpu(void);
@@ -124,7 +128,7 @@ void smp_start(void);
 void smp_call_interrupt(void);
 
 /* entry.S */
-extern char syscall_entry[], iret_user[];
+extern char syscall_entry[], syscall_compat[], iret_user[];
 _Noreturn void return_to_user(struct regs *r);
 
 /* resched flag bits in percpu.resched */

@@ -22,11 +22,28 @@ static inline bool regs_user(const struct regs *r)
 	return r->cs & 3;
 }
 
-/* A segment selector's place in the GDT; user_cs/ss as SYSRET wants them. */
-#define KERNEL_CS 0x08
-#define KERNEL_SS 0x10
-#define USER_SS 0x2b /* Linux's values: programs look at them */
+/* The GDT's selectors.  Linux's values: programs look at them, and may try any. */
+#define KERNEL_CS 0x10
+#define KERNEL_SS 0x18
+#define USER32_CS 0x23 /* 32-bit code; this, SS and CS as SYSRET wants them */
+#define USER_SS 0x2b
 #define USER_CS 0x33
+#define TSS_SELECTOR 0x40
+#define LDT_SELECTOR 0x50
+#define SELECTOR_LDT 4 /* the bit that says: of the LDT */
+
+/* A program's segment registers besides CS and SS, in the order of Linux's struct user. */
+enum { SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_COUNT };
+union selectors {
+	u16 sel[SEG_COUNT];
+	u64 all;
+};
+
+/* A local descriptor table (proc/ldt.c).  It never changes once it is an address space's. */
+struct ldt {
+	u32 count;
+	u64 *entry;
+};
 
 #define RFLAGS_IF (1UL << 9)
 #define RFLAGS_TF (1UL << 8)
@@ -37,6 +54,7 @@ static inline bool regs_user(const struct regs *r)
 #define KERNEL_VIEW_BASE 0xffff888000000000UL
 #define KERNEL_AREA_START 0xffffc90000000000UL
 #define KERNEL_AREA_END 0xffffc98000000000UL
+#define STACK16_BASE 0xffffff0000000000UL /* 4 GiB: see arch/segment.c */
 #define KERNEL_IMAGE_BASE 0xffffffff80000000UL
 
 struct task;
@@ -233,12 +251,32 @@ void ret_from_fork(void); /* where a new task starts: calls sched's finish, then
 bool extable_covers(u64 ip);
 bool extable_fixup(struct regs *r);
 
-/* switch.S, percpu.c: the running task's segment bases (FS, and user's GS), which user
- * mode may change by itself; t->fs_base and gs_base hold them while it is off the CPU. */
-u64 user_fs_base(void);
-u64 user_gs_base(void);
-void user_fs_base_set(u64 v);
-void user_gs_base_set(u64 v);
+/*
+ * segment.c: the running task's segment registers and the bases of FS and GS (the user's),
+ * which user mode may change by itself; the task struct holds them while it is off the CPU.
+ */
+void segments_save(struct task *t); /* the running task's, into t, which may be another */
+void segments_switch(struct task *from, struct task *to); /* interrupts off */
+void segments_reset(void);                                /* exec: all 0 */
+/* seg: SEG_FS or SEG_GS.  Setting the base makes the selector 0. */
+u64 segment_base(unsigned seg);
+void segment_base_set(unsigned seg, u64 base);
+/* Make l (null: none) this CPU's LDT.  Interrupts off. */
+void ldt_load(const struct ldt *l);
+/* The loaded LDT is a new one: DS and ES hold what it says.  Interrupts off. */
+void segments_refresh(void);
+/* Could SS in user mode hold this, in 64-bit code, too? */
+bool selector_fits_ss(u16 sel);
+/* The base and limit in a descriptor. */
+static inline u32 descriptor_base(u64 d)
+{
+	return (u32)(d >> 16 & 0xffffff) | (u32)(d >> 56) << 24;
+}
+static inline u32 descriptor_limit(u64 d)
+{
+	u32 limit = (u32)(d & 0xffff) | (u32)(d >> 32 & 0xf0000);
+	return d >> 55 & 1 ? limit << 12 | 0xfff : limit;
+}
 
 /* oops.c: print registers, the fault's explanation, a backtrace; end with status 125. */
 _Noreturn void oops(struct regs *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -23,6 +23,7 @@
 	.set USER_SS, 0x2b
 	.set USER_CS, 0x33
 	.set ENOSYS, 38
+	.set SELECTOR_LDT, 4
 	.set PERCPU_KERNEL_RSP, 8
 	.set PERCPU_USER_RSP, 16
 	.set PERCPU_CURRENT, 24
@@ -140,6 +141,12 @@ syscall_work:
 	call user_work
 	jmp syscall_exit
 
+	/* SYSCALL from 32-bit code: there are no such calls. */
+	.globl syscall_compat
+syscall_compat:
+	movl $-ENOSYS, %eax
+	sysretl
+
 	/* A new task's first steps: the scheduler's half of the switch, then its regs. */
 	.globl ret_from_fork
 ret_from_fork:
@@ -165,16 +172,14 @@ return_to_user:
 return_user:
 	cli
 	movq %gs:PERCPU_CURRENT, %rax
-	cmpl $0, TASK_SIG_FLAG(%rax)
-	jne 1f
-	cmpl $0, %gs:PERCPU_RESCHED
-	je restore_user
-1:	movq %rsp, %rdi
-	xorl %esi, %esi
-	call user_work
-	jmp return_user
+	movl TASK_SIG_FLAG(%rax), %ecx
+	orl %gs:PERCPU_RESCHED, %ecx
+	jnz return_work
 
 restore_user:
+	testb $SELECTOR_LDT, REGS_SS(%rsp)
+	jnz restore_stack16
+restore_plain:
 	POP_TO_RAX
 	popq %rcx
 	popq %rdx
@@ -184,6 +189,29 @@ restore_user:
 	swapgs
 	.globl iret_user
 iret_user:
+	iretq
+
+return_work:
+	movq %rsp, %rdi
+	xorl %esi, %esi
+	call user_work
+	jmp return_user
+
+	/* The stack segment is one of the LDT: if it has 16 bits, IRET is to happen on a stack
+	 * at an address of the user's choice (see segment.c), and can't fail. */
+restore_stack16:
+	movq %rsp, %rdi
+	call stack16_frame
+	testq %rax, %rax
+	jz restore_plain
+	movq %rax, %gs:PERCPU_USER_RSP
+	POP_TO_RAX
+	popq %rcx
+	popq %rdx
+	popq %rsi
+	popq %rdi
+	movq %gs:PERCPU_USER_RSP, %rsp
+	swapgs
 	iretq
 
 	/* The vector is in edi; on the stack: the user's rdi, the error code, the CPU's frame. */

@@ -82,13 +82,17 @@ void percpu_init_cpu(void)
 
 	a->gdt[KERNEL_CS / 8] = 0x00af9b000000ffff;
 	a->gdt[KERNEL_SS / 8] = 0x00cf93000000ffff;
-	/* SYSRET takes SS from STAR + 8 and CS from STAR + 16: 0x2b and 0x33 */
+	/* SYSRET takes SS from STAR + 8 and CS from STAR + 16: 0x2b and 0x33; for compatibility
+	 * mode it takes CS from STAR: 0x23 */
+	a->gdt[USER32_CS / 8] = 0x00cffb000000ffff;
 	a->gdt[USER_SS / 8] = 0x00cff3000000ffff;
 	a->gdt[USER_CS / 8] = 0x00affb000000ffff;
-	/* its limit tells programs their CPU's number: data, for user mode, read-only */
-	a->gdt[CPU_NUMBER_SELECTOR / 8] = 0x0000f10000000000 | p->cpu;
-	a->gdt[3] = limit | (tss & 0xffffff) << 16 | 0x89UL << 40 | (tss >> 24 & 0xff) << 56;
-	a->gdt[4] = tss >> 32;
+	/* its limit tells programs their CPU's number: data, for user mode, read-only, and
+	 * expanding down, as on Linux */
+	a->gdt[CPU_NUMBER_SELECTOR / 8] = 0x0000f50000000000 | p->cpu;
+	a->gdt[TSS_SELECTOR / 8] =
+	    limit | (tss & 0xffffff) << 16 | 0x89UL << 40 | (tss >> 24 & 0xff) << 56;
+	a->gdt[TSS_SELECTOR / 8 + 1] = tss >> 32;
 	struct {
 		u16 limit;
 		u64 base;
@@ -102,40 +106,18 @@ void percpu_init_cpu(void)
 			 "movl %2, %%ss\n\t"
 			 "movl %3, %%ds\n\t"
 			 "movl %3, %%es\n\t"
-			 "ltr %w4"
+			 "ltr %w4\n\t"
+			 "lldt %w3"
 			 :
-			 : "m"(gdtr), "i"(KERNEL_CS), "r"(KERNEL_SS), "r"(0), "r"(3 * 8)
+			 : "m"(gdtr), "i"(KERNEL_CS), "r"(KERNEL_SS), "r"(0), "r"(TSS_SELECTOR)
 			 : "rax", "memory");
 	traps_load();
 	wrmsr(MSR_STAR, (u64)(USER_SS - 8) << 48 | (u64)KERNEL_CS << 32);
 	wrmsr(MSR_LSTAR, (u64)syscall_entry);
+	wrmsr(MSR_CSTAR, (u64)syscall_compat);
 	wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_TF | RFLAGS_DF | RFLAGS_AC | 3UL << 12 | 1UL << 14);
 	if (cpu_features.rdtscp || cpu_features.rdpid)
 		wrmsr(MSR_TSC_AUX, p->cpu);
-}
-
-/* ---- segment bases of the running task --------------------------------------------- */
-
-u64 user_fs_base(void)
-{
-	return rdmsr(MSR_FS_BASE);
-}
-
-u64 user_gs_base(void)
-{
-	return rdmsr(MSR_KERNEL_GS_BASE);
-}
-
-void user_fs_base_set(u64 v)
-{
-	current()->fs_base = v;
-	wrmsr(MSR_FS_BASE, v);
-}
-
-void user_gs_base_set(u64 v)
-{
-	current()->gs_base = v;
-	wrmsr(MSR_KERNEL_GS_BASE, v);
 }
 
 /* Offsets for assembly, as absolute symbols. */

@@ -120,7 +120,7 @@ static void float_trap(struct regs *r, bool simd)
 static bool emulate_tsc(struct regs *r)
 {
 	u8 code[3] = {0};
-	size_t n = copy_from_user_partial(code, r->rip, sizeof(code));
+	size_t n = copy_from_user_partial(code, user_linear_ip(current()), sizeof(code));
 	unsigned len = 0;
 
 	if (n >= 2 && code[0] == 0x0f && code[1] == 0x31)
@@ -219,9 +219,10 @@ static const char *vector_name(u32 vector)
 }
 
 /*
- * IRET to user mode refused the frame (an address that isn't canonical, made by
- * sigreturn or exec).  The user's registers were restored already, gs too: put both
- * back as if the fault had come from user mode.
+ * IRET to user mode refused the frame (segments or an address made up by sigreturn or a
+ * tracer).  The user's registers were restored already, gs too: put both back as if the
+ * fault had come from user mode.  With a stack segment of the LDT the program isn't told
+ * more than #GP(0): Linux doesn't know more then.
  */
 _Noreturn static void bad_iret(struct regs *r, u32 vector)
 {
@@ -229,16 +230,19 @@ _Noreturn static void bad_iret(struct regs *r, u32 vector)
 
 	__asm__ volatile("swapgs" : : : "memory");
 	memcpy(&user.rip, (const void *)r->rsp, 5 * sizeof(u64));
+	u32 err = (u32)user.orig_rax;
+	if (user.ss & SELECTOR_LDT) {
+		vector = VECTOR_GP;
+		err = 0;
+	}
 	user.orig_rax = ~0UL;
-	user.cs = USER_CS;
-	user.ss = USER_SS;
 	struct regs *top = task_regs(current());
 	/* top overlaps r: `user` is below both */
 	memcpy(top, &user, sizeof(user));
 	irq_enable();
 	current()->trap_nr = vector;
-	current()->trap_err = 0;
-	signal_at(SIGSEGV, SI_KERNEL, 0);
+	current()->trap_err = err;
+	signal_at(vector == VECTOR_GP ? SIGSEGV : SIGBUS, SI_KERNEL, 0);
 	return_to_user(top);
 }
 

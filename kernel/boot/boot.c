@@ -128,6 +128,7 @@ void *boot_alloc(size_t size, size_t align)
 
 /* ---- the final page tables --------------------------------------------------------- */
 
+char *stack16_page;
 static u64 *kernel_pml4; /* with five levels, below the last entry of the root */
 
 u64 direct_map[3];
@@ -181,6 +182,26 @@ static void map_image(const char *start, const char *end, u64 flags)
 	map((u64)start, view_phys(start), (u64)(end - start), flags | PTE_P | PTE_AD | PTE_G);
 }
 
+/*
+ * One page at the start of every 64 KiB of the 4 GiB at STACK16_BASE, read-only: whatever
+ * bits 31..16 of an address are, it is there.  Its tables repeat themselves.
+ */
+static void map_stack16(u64 flags)
+{
+	char *page = boot_alloc(QUIRE_PAGE_SIZE, QUIRE_PAGE_SIZE);
+	u64 *pdpt = next_table(kernel_pml4, STACK16_BASE >> 39 & 511);
+	u64 *pd = next_table(pdpt, 0), *pt = next_table(pd, 0);
+
+	REQUIRE(page);
+	for (unsigned i = 0; i < 512; i += 16)
+		pt[i] = view_phys(page) | flags;
+	for (unsigned i = 1; i < 512; i++)
+		pd[i] = pd[0];
+	for (unsigned i = 1; i < 4; i++)
+		pdpt[i] = pdpt[0];
+	stack16_page = page;
+}
+
 void boot_map_kernel(void)
 {
 	u64 nx = cpu_features.nx ? PTE_NX : 0;
@@ -200,6 +221,7 @@ void boot_map_kernel(void)
 			t = next_table(t, (KERNEL_VIEW_BASE + pa) >> 30 & 511);
 			t[pa >> 21 & 511] = pa | data | PTE_UNCACHED | PTE_BIG;
 		}
+	map_stack16(data & ~PTE_W);
 	map_image(image_start, text_end, 0);
 	map_image(text_end, rodata_end, nx);
 	map_image(rodata_end, image_end, PTE_W | nx);

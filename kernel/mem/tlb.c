@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which address space each CPU has loaded, and making CPUs forget translations.
+ * Which address space each CPU has loaded, with its local descriptor table, and making
+ * CPUs forget translations.
  *
  * A kernel thread runs on whatever tables are loaded ("lazily": it won't touch
  * user memory).  A CPU that has an address space lazily isn't interrupted for a
@@ -115,6 +116,7 @@ static void leave(struct tlb_cpu *t)
 		return;
 	leave_slot(t);
 	write_cr3(boot_kernel_root.n << QUIRE_PAGE_SHIFT);
+	ldt_load(NULL);
 	t->loaded = NULL;
 	mask_clear(u, quire_host_cpu());
 }
@@ -141,6 +143,7 @@ void uspace_switch(struct uspace *from, struct uspace *to)
 		__atomic_store_n(&t->lazy, 0, __ATOMIC_RELAXED);
 		mask_set(to, quire_host_cpu());
 		load_root(t, to);
+		ldt_load(__atomic_load_n(&to->ldt, __ATOMIC_SEQ_CST));
 		t->loaded = to;
 		if (old)
 			mask_clear(old, quire_host_cpu());
@@ -164,6 +167,30 @@ void uspace_unload(struct uspace *u)
 	u64 others = __atomic_load_n(&u->cpu_mask, __ATOMIC_SEQ_CST);
 	if (others)
 		smp_call(others, unload_here, u);
+	quire_host_preempt_enable();
+}
+
+static void load_ldt_here(void *arg)
+{
+	struct uspace *u = arg;
+	unsigned long irq = quire_host_irq_save();
+	if (my_tlb()->loaded == u) {
+		ldt_load(__atomic_load_n(&u->ldt, __ATOMIC_SEQ_CST));
+		segments_refresh();
+	}
+	quire_host_irq_restore(irq);
+}
+
+/* As with flushes: who announces itself in cpu_mask later than this sees the new one. */
+void uspace_ldt_changed(struct uspace *u)
+{
+	quire_host_preempt_disable();
+	u64 mask = __atomic_load_n(&u->cpu_mask, __ATOMIC_SEQ_CST);
+	u64 self = 1UL << quire_host_cpu();
+	if (mask & self)
+		load_ldt_here(u);
+	if (mask & ~self)
+		smp_call(mask & ~self, load_ldt_here, u);
 	quire_host_preempt_enable();
 }
 

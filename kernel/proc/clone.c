@@ -42,9 +42,6 @@
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 	 CLONE_NEWPID | CLONE_NEWNET)
 
-#define MSR_FS_BASE 0xc0000100
-#define MSR_USER_GS_BASE 0xc0000102
-
 struct clone_args_k { /* Linux's struct clone_args */
 	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
 	u64 set_tid, set_tid_size, cgroup;
@@ -78,8 +75,11 @@ static void copy_registers(struct task *t, const struct clone_args_k *a, const s
 		n->rflags &= ~RFLAGS_TF;
 	if (a->stack)
 		n->rsp = a->stack + a->stack_size;
-	t->fs_base = a->flags & CLONE_SETTLS ? a->tls : rdmsr(MSR_FS_BASE);
-	t->gs_base = rdmsr(MSR_USER_GS_BASE);
+	segments_save(t);
+	if (a->flags & CLONE_SETTLS) {
+		t->selectors.sel[SEG_FS] = 0;
+		t->fs_base = a->tls;
+	}
 }
 
 static void copy_settings(struct task *t, const struct clone_args_k *a)

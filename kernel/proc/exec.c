@@ -18,8 +18,6 @@
 #define SCRIPT_DEPTH 5
 #define SCRIPT_LINE 256
 #define STACK_ROOM (32 * QUIRE_PAGE_SIZE)
-#define MSR_FS_BASE 0xc0000100
-#define MSR_USER_GS_BASE 0xc0000102
 
 /* ---- which file runs ------------------------------------------------------------------------ */
 
@@ -326,15 +324,6 @@ static void set_comm(struct task *t, const char *name)
 	memcpy(t->comm, base, n);
 }
 
-static void set_user_bases(struct task *t)
-{
-	quire_host_preempt_disable();
-	wrmsr(MSR_FS_BASE, 0);
-	wrmsr(MSR_USER_GS_BASE, 0);
-	t->fs_base = t->gs_base = 0;
-	quire_host_preempt_enable();
-}
-
 unsigned randomize_va_space = 2;
 unsigned legacy_va_layout;
 
@@ -556,7 +545,7 @@ static int become_new_program(struct task *t, struct program *g, struct argbuf *
 	err = load(t, g, args, name, randomize, top, r);
 	if (err)
 		return err;
-	set_user_bases(t);
+	segments_reset();
 	return 0;
 }
 

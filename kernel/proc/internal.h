@@ -311,6 +311,10 @@ struct rusage_k {
 };
 _Static_assert(sizeof(struct rusage_k) == 144, "struct rusage");
 
+/* ldt.c.  Copy: for an address space that no CPU has loaded yet; 0 or -ENOMEM. */
+int ldt_copy(struct uspace *to, struct uspace *from);
+void ldt_free(struct ldt *l); /* null: nothing */
+
 static inline bool in_interrupt(void)
 {
 	return this_cpu()->irq_depth != 0;

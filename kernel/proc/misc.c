@@ -151,43 +151,19 @@ SYSCALL1(personality, u32, persona)
 #define ARCH_SET_FS 0x1002
 #define ARCH_GET_FS 0x1003
 #define ARCH_GET_GS 0x1004
-#define MSR_FS_BASE 0xc0000100
-#define MSR_USER_GS_BASE 0xc0000102
-
-static void set_base(u32 msr, u64 *saved, u64 v)
-{
-	quire_host_preempt_disable();
-	*saved = v;
-	wrmsr(msr, v);
-	quire_host_preempt_enable();
-}
-
-static u64 get_base(u32 msr)
-{
-	quire_host_preempt_disable();
-	u64 v = rdmsr(msr);
-	quire_host_preempt_enable();
-	return v;
-}
 
 SYSCALL2(arch_prctl, int, option, u64, addr)
 {
-	struct task *t = current();
 	switch (option) {
 	case ARCH_SET_FS:
-		if (addr >= QUIRE_USER_END)
-			return -EPERM;
-		set_base(MSR_FS_BASE, &t->fs_base, addr);
-		return 0;
 	case ARCH_SET_GS:
 		if (addr >= QUIRE_USER_END)
 			return -EPERM;
-		set_base(MSR_USER_GS_BASE, &t->gs_base, addr);
+		segment_base_set(option == ARCH_SET_FS ? SEG_FS : SEG_GS, addr);
 		return 0;
 	case ARCH_GET_FS:
-		return put_user_u64(addr, get_base(MSR_FS_BASE));
 	case ARCH_GET_GS:
-		return put_user_u64(addr, get_base(MSR_USER_GS_BASE));
+		return put_user_u64(addr, segment_base(option == ARCH_GET_FS ? SEG_FS : SEG_GS));
 	}
 	return -EINVAL;
 }

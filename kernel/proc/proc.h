@@ -28,6 +28,8 @@ struct uspace {
 	bool dumpable;
 	struct process *owner; /* whose limits count for it; only compared */
 	u64 id;                /* no other has had it: so that open files of /proc notice an exec */
+	struct mutex ldt_lock; /* RANK_HOST_OUTER + 15: changes of ldt */
+	struct ldt *ldt;       /* null: none.  CPUs that load the address space read it */
 };
 struct uspace *uspace_new(void); /* null: no memory */
 struct uspace *uspace_fork(struct uspace *from, int *err);
@@ -35,6 +37,11 @@ void uspace_get(struct uspace *u);
 void uspace_put(struct uspace *u);
 /* mem/tlb.c: load u's page tables on this CPU (null: the kernel's); preemption is off. */
 void uspace_switch(struct uspace *from, struct uspace *to);
+/* ldt.c: where a task that is in the kernel goes on, as an address (its code segment may be one
+ * of its LDT, with a base); ~0: nowhere.  May sleep. */
+u64 user_linear_ip(struct task *t);
+/* mem/tlb.c: u->ldt is a new one: no CPU uses the old one afterwards.  Interrupts on. */
+void uspace_ldt_changed(struct uspace *u);
 /* mem/tlb.c: no task uses u any more: no CPU has it loaded afterwards.  Interrupts on. */
 void uspace_unload(struct uspace *u);
 

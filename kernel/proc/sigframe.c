@@ -7,8 +7,9 @@
  * the magic words by which programs know its size), then pretcode, ucontext,
  * siginfo, so that at the handler's first instruction rsp % 16 == 8.
  *
- * Everything read back in rt_sigreturn is the program's to forge: flags and
- * selectors are masked, the XSAVE area is checked by arch/fpu.c.
+ * Everything read back in rt_sigreturn is the program's to forge: flags are masked, CS and
+ * SS are made user mode's, where IRET refuses what isn't there (arch/traps.c), the XSAVE
+ * area is checked by arch/fpu.c.
  */
 #include "internal.h"
 
@@ -138,6 +139,14 @@ static void fill_context(struct sigcontext_k *c, const struct regs *r, const str
 	};
 }
 
+/* In 64-bit code any stack segment does, but it must be one.  A program's own stays: some
+ * look at what SS was where the signal struck. */
+static void make_ss_valid(struct regs *r)
+{
+	if (r->ss != USER_SS && !selector_fits_ss((u16)r->ss))
+		r->ss = USER_SS;
+}
+
 int signal_frame(struct regs *r, int sig, const struct siginfo *info, const struct sigaction_k *act,
 		 u64 mask)
 {
@@ -160,7 +169,9 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 
 	memset(&f, 0, sizeof(f));
 	f.pretcode = act->restorer;
-	f.uc.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (fpu_features() ? UC_FP_XSTATE : 0);
+	f.uc.flags = UC_SIGCONTEXT_SS | (fpu_features() ? UC_FP_XSTATE : 0);
+	if (r->cs == USER_CS)
+		f.uc.flags |= UC_STRICT_RESTORE_SS;
 	f.uc.stack.sp = t->altstack_sp;
 	f.uc.stack.size = t->altstack_size;
 	f.uc.stack.flags = t->altstack_flags & SS_AUTODISARM;
@@ -190,7 +201,7 @@ int signal_frame(struct regs *r, int sig, const struct siginfo *info, const stru
 	r->rip = act->handler;
 	r->rflags &= ~(RFLAGS_DF | RFLAGS_TF | 0x10000UL);
 	r->cs = USER_CS;
-	r->ss = USER_SS;
+	make_ss_valid(r);
 	r->orig_rax = ~0UL;
 	return 0;
 }
@@ -255,7 +266,9 @@ static int get_xsave(u64 addr)
 	return err;
 }
 
-static void take_context(struct regs *r, const struct sigcontext_k *c)
+/* The frame's flags say whether the program knows that SS comes back as it is there: if it
+ * returns to 64-bit code otherwise, an impossible SS is mended. */
+static void take_context(struct regs *r, const struct sigcontext_k *c, u64 uc_flags)
 {
 	r->r8 = c->r8;
 	r->r9 = c->r9;
@@ -275,8 +288,10 @@ static void take_context(struct regs *r, const struct sigcontext_k *c)
 	r->rsp = c->sp;
 	r->rip = c->ip;
 	r->rflags = (r->rflags & ~FLAGS_FROM_USER) | (c->flags & FLAGS_FROM_USER) | RFLAGS_IF;
-	r->cs = USER_CS;
-	r->ss = USER_SS;
+	r->cs = c->cs | 3;
+	r->ss = c->ss | 3;
+	if (!(uc_flags & UC_STRICT_RESTORE_SS) && r->cs == USER_CS)
+		make_ss_valid(r);
 	r->orig_rax = ~0UL; /* not a system call: nothing to restart */
 }
 
@@ -308,7 +323,7 @@ SYSCALL0(rt_sigreturn)
 	if (copy_from_user(&uc, at + offsetof(struct sigframe, uc), sizeof(uc)))
 		goto bad;
 	set_blocked(uc.sigmask);
-	take_context(regs, &uc.mc);
+	take_context(regs, &uc.mc, uc.flags);
 	if (get_xsave(uc.mc.fpstate))
 		goto bad;
 	/* With the rights that have just come back, as Linux reads it. */

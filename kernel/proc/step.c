@@ -12,20 +12,25 @@
 #include "trace.h"
 
 /* Will the next instruction load the flags, POPF or IRET? */
-static bool loads_flags(struct task *t, u64 ip)
+static bool loads_flags(struct task *t)
 {
 	u8 code[15];
-	size_t n = quire_mm_access(t->uspace->mm, ip, code, sizeof(code), false, true);
+	bool wide = task_regs(t)->cs == USER_CS;
+	size_t n =
+	    quire_mm_access(t->uspace->mm, user_linear_ip(t), code, sizeof(code), false, true);
 	for (size_t i = 0; i < n; i++)
 		switch (code[i]) {
 		case 0x9d: /* POPF */
 		case 0xcf: /* IRET */
 			return true;
-		case 0x26: /* prefixes: segments, sizes, LOCK, REP, REX */
+		case 0x40 ... 0x4f: /* REX */
+			if (!wide)
+				return false;
+			continue;
+		case 0x26: /* prefixes: segments, sizes, LOCK, REP */
 		case 0x2e:
 		case 0x36:
 		case 0x3e:
-		case 0x40 ... 0x4f:
 		case 0x64 ... 0x67:
 		case 0xf0:
 		case 0xf2:
@@ -49,7 +54,7 @@ void trace_step_on(struct task *t)
 	bool had = r->rflags & RFLAGS_TF;
 	t->trace.step = true;
 	r->rflags |= RFLAGS_TF;
-	if (loads_flags(t, r->rip))
+	if (loads_flags(t))
 		t->trace.forced_tf = false;
 	else if (!had)
 		t->trace.forced_tf = true;

@@ -250,6 +250,7 @@ struct uspace *uspace_new(void)
 	u->id = __atomic_add_fetch(&last_uspace, 1, __ATOMIC_RELAXED);
 	u->dumpable = true;
 	spin_init(&u->exe_lock, RANK_HOST_MID + 2);
+	mutex_init(&u->ldt_lock, RANK_HOST_OUTER + 15);
 	if (quire_mm_create(u, &u->mm)) {
 		quire_kmem_free(uspace_cache, u);
 		return NULL;
@@ -268,8 +269,12 @@ struct uspace *uspace_fork(struct uspace *from, int *err)
 	u->id = __atomic_add_fetch(&last_uspace, 1, __ATOMIC_RELAXED);
 	u->dumpable = from->dumpable;
 	spin_init(&u->exe_lock, RANK_HOST_MID + 2);
-	*err = quire_mm_fork(from->mm, u, &u->mm);
+	mutex_init(&u->ldt_lock, RANK_HOST_OUTER + 15);
+	*err = ldt_copy(u, from);
+	if (!*err)
+		*err = quire_mm_fork(from->mm, u, &u->mm);
 	if (*err) {
+		ldt_free(u->ldt);
 		quire_kmem_free(uspace_cache, u);
 		return NULL;
 	}
@@ -295,6 +300,7 @@ void uspace_put(struct uspace *u)
 	if (!u || __atomic_sub_fetch(&u->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	uspace_unload(u);
+	ldt_free(u->ldt);
 	quire_mm_put(u->mm);
 	if (u->exe) {
 		/* It may be opened for writing again. */

@@ -230,7 +230,6 @@ static u32 trace_stop(u32 code, int why, u64 message, struct siginfo *info, bool
 	t->trace.code = 0;
 	t->trace.info = NULL;
 	t->trace.message = 0;
-	memset(t->trace.segments, 0, sizeof(t->trace.segments));
 	t->jobctl &= ~(JOB_LISTENING | JOB_FROZEN);
 	signal_recalc_locked(t);
 	spin_unlock_irq(&p->siglock, irq);

@@ -6,9 +6,9 @@
  * The task doesn't run and can't be woken (ptrace.c froze it), so that what is saved of
  * it is all there is.  No locks.
  *
- * Segment registers other than CS and SS hold what the tracer puts there until the task
- * goes on; then they are 0, as there are no such segments.  The debug
- * registers are there but no breakpoint can be had: setting one gives ENOSPC.
+ * A selector that names no segment becomes 0 when the task goes on; one in CS or SS gives
+ * it a signal then.  The debug registers are there but no breakpoint can be had: setting one gives
+ * ENOSPC.
  */
 #include "trace.h"
 
@@ -43,7 +43,7 @@ void trace_regs_get(struct task *t, u64 regs[NR_REGS])
 	regs[FS_BASE] = t->fs_base;
 	regs[GS_BASE] = t->gs_base;
 	for (unsigned i = 0; i < 4; i++)
-		regs[DS + i] = t->trace.segments[i];
+		regs[DS + i] = t->selectors.sel[i];
 }
 
 static int set_selector(u64 *reg, u16 v)
@@ -78,7 +78,7 @@ int trace_reg_set(struct task *t, unsigned n, u64 v)
 	case DS ... NR_REGS - 1:
 		if ((u16)v && (v & 3) != 3)
 			return -EIO;
-		t->trace.segments[n - DS] = (u16)v;
+		t->selectors.sel[n - DS] = (u16)v;
 		return 0;
 	default:
 		((u64 *)r)[n] = v;
@@ -241,6 +241,7 @@ long trace_arch_prctl(struct task *t, u64 option, u64 addr)
 	case ARCH_SET_GS:
 		if (addr >= QUIRE_USER_END)
 			return -EPERM;
+		t->selectors.sel[option == ARCH_SET_FS ? SEG_FS : SEG_GS] = 0;
 		*(option == ARCH_SET_FS ? &t->fs_base : &t->gs_base) = addr;
 		return 0;
 	case ARCH_GET_FS:

@@ -32,24 +32,6 @@ u64 sched_idle_cpus;
 
 /* ---- switching ---------------------------------------------------------------------------- */
 
-/* The segment bases that user mode may have changed go with the task. */
-static void switch_bases(struct task *from, struct task *to)
-{
-	if (!from->kernel_thread && cpu_features.fsgsbase) {
-		u64 fs;
-		__asm__ volatile("rdfsbase %0" : "=r"(fs));
-		from->fs_base = fs;
-		from->gs_base = rdmsr(MSR_KERNEL_GS_BASE);
-	}
-	if (to->kernel_thread)
-		return;
-	if (cpu_features.fsgsbase)
-		__asm__ volatile("wrfsbase %0" : : "r"(to->fs_base));
-	else
-		wrmsr(MSR_FS_BASE, to->fs_base);
-	wrmsr(MSR_KERNEL_GS_BASE, to->gs_base);
-}
-
 /* In the next task's name, the lock of this CPU's queue held since schedule(). */
 static void finish_switch(void)
 {
@@ -121,7 +103,7 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 		__atomic_or_fetch(&prev->sig_flag, TASK_WORK_RSEQ, __ATOMIC_RELAXED);
 	if (prev->uspace != next->uspace)
 		uspace_switch(prev->uspace, next->uspace);
-	switch_bases(prev, next);
+	segments_switch(prev, next);
 	fpu_switch(prev, next);
 	switch_stacks(&prev->rsp, next->rsp);
 }

@@ -63,7 +63,6 @@ struct trace {
 	bool seized;            /* by PTRACE_SEIZE */
 	bool syscalls, emulate; /* stop at system calls; don't carry them out */
 	bool step, forced_tf;   /* single steps; the trap flag is the tracer's doing */
-	u16 segments[4];        /* ds, es, fs, gs as set in this stop; no such segments are there */
 };
 
 /* What was read and written: by calls, and from and to the host's files. */
@@ -90,9 +89,10 @@ struct task {
 	u64 nvcsw, nivcsw;
 	u64 start_time; /* ns */
 	struct quire_lockset locks;
-	void *xsave;          /* fpu.c */
-	u32 pkru;             /* the same, while off the CPU */
-	u64 fs_base, gs_base; /* saved while off the CPU */
+	void *xsave;               /* fpu.c */
+	u32 pkru;                  /* the same, while off the CPU */
+	union selectors selectors; /* arch/segment.c; saved while off the CPU */
+	u64 fs_base, gs_base;      /* the same */
 	bool kernel_thread;
 	bool idle;
 	u8 no_fault; /* user copies fail instead of sleeping, while > 0 */

@@ -160,7 +160,7 @@ Y(150, munlock)
 Y(151, mlockall)
 Y(152, munlockall)
 Y(153, vhangup)
-N(154, modify_ldt, ENOSYS)
+Y(154, modify_ldt)
 N(155, pivot_root, EPERM)
 N(156, _sysctl, ENOSYS)
 Y(157, prctl) /* options that are not about names, dumpability, capabilities, subreapers, death signals, timer slack, the memory's layout: EINVAL */

@@ -15,7 +15,7 @@
 #define VDSO_PAGES 2
 
 /* A segment of the GDT whose limit is the CPU's number. */
-#define CPU_NUMBER_SELECTOR 0x3b
+#define CPU_NUMBER_SELECTOR 0x7b
 
 struct vvar {
 	u64 base_tsc;    /* the counter's value when the monotonic clock was 0 */
