@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The smallest host of the core: rung 0 of the host contract (docs/porting.md), and
- * of rung 1 and 6 as much as one thread on one CPU needs, which is next to nothing.
+ * of the others as much as one thread on one CPU needs, which is next to nothing.
  *
  * It stands for a kernel: "physical memory" is one block of the process, a program's
  * loads and stores are user_copy(), which walks the page tables as the MMU would,
@@ -55,7 +55,6 @@ unsigned quire_host_cpu(void)
 {
 	return 0;
 }
-
 void quire_host_preempt_disable(void)
 {
 }
@@ -65,46 +64,47 @@ void quire_host_preempt_enable(void)
 void quire_host_relax(void)
 {
 }
-
 unsigned long quire_host_irq_save(void)
 {
 	return 0;
 }
-
 void quire_host_irq_restore(unsigned long state)
 {
 	(void)state;
 }
 
-/* ---- of rungs 1 and 6: one thread -------------------------------------------------------- */
+/* ---- of rungs 1, 2 and 6: one thread ----------------------------------------------------- */
 
 void quire_host_wait(const u32 *key, u32 expected)
 {
 	if (__atomic_load_n(key, __ATOMIC_ACQUIRE) == expected)
 		quire_host_panic("the only thread waits for another");
 }
-
 void quire_host_wake(const u32 *key, unsigned n)
 {
 	(void)key, (void)n;
 }
-
 u64 quire_host_self(void)
 {
 	return 1;
 }
-
 u64 quire_host_time_ns(void)
 {
 	static u64 ticks;
 	return ++ticks;
 }
-
 bool quire_host_killed(void)
 {
 	return false;
 }
-
+u64 quire_host_limit(enum quire_limit which)
+{
+	return which == QUIRE_LIMIT_STACK ? 8UL << 20 : ~0UL;
+}
+bool quire_host_may(enum quire_right right)
+{
+	return right != QUIRE_MAY_RUN_DATA;
+}
 bool quire_host_oom(struct quire_mm *mm, unsigned order)
 {
 	(void)mm, (void)order;

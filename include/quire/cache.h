@@ -104,7 +104,7 @@ int quire_cache_flush(struct quire_mapping *m, u64 start, u64 end);
 u64 quire_cache_drop(struct quire_mapping *m, u64 start, u64 end);
 /* Start reading ahead (POSIX_FADV_WILLNEED, MADV_WILLNEED, readahead(2)). */
 void quire_cache_readahead(struct quire_mapping *m, u64 pgoff, u64 pages);
-/* The next offset >= pos that has (data) or hasn't (hole) a page, for SEEK_DATA/HOLE
+/* The next offset >= pos that has (data) or hasn't (hole) a filled page, for SEEK_DATA/HOLE
  * on files without a store; ~0: none (data), or pos is at or beyond the size. */
 u64 quire_cache_seek(struct quire_mapping *m, u64 pos, bool data);
 /* The page at pgoff, read if need be, with a reference; null and *err otherwise. */

@@ -106,6 +106,28 @@ void quire_host_random(void *buf, size_t n);
  * (populate, a retried allocation) stops with -EINTR. */
 bool quire_host_killed(void);
 
+/* ---- rung 2: whose limits and rights count ------------------------------------- */
+
+/* Bytes; ~0: none.  Where the limit of data is 0 its hard one counts, as on Linux. */
+enum quire_limit {
+	QUIRE_LIMIT_AS,
+	QUIRE_LIMIT_DATA,
+	QUIRE_LIMIT_DATA_HARD,
+	QUIRE_LIMIT_STACK,
+	QUIRE_LIMIT_MEMLOCK
+};
+/* A limit of the calling thread's process, whosever the address space is. */
+u64 quire_host_limit(enum quire_limit which);
+
+enum quire_right {
+	QUIRE_MAY_LOCK,     /* CAP_IPC_LOCK: the limit of locked memory doesn't apply */
+	QUIRE_MAY_MAP_LOW,  /* CAP_SYS_RAWIO: maps below mmap_min_addr */
+	QUIRE_MAY_ADMIN,    /* CAP_SYS_ADMIN: retires frames (MADV_HWPOISON), has the reserve */
+	QUIRE_MAY_RUN_DATA, /* READ_IMPLIES_EXEC: what may be read may be executed */
+};
+/* Has the calling thread this right? */
+bool quire_host_may(enum quire_right right);
+
 /* ---- rung 3: files: the op table is struct quire_file_ops in quire/cache.h ---- */
 
 /* ---- rung 6: the out-of-memory killer's view ----------------------------------- */

@@ -69,15 +69,6 @@ extern struct quire_sysctl quire_sysctl;
 
 /* ---- an address space --------------------------------------------------------------- */
 
-struct quire_limits { /* bytes; ~0: none.  The host sets them at exec and setrlimit */
-	u64 as, data, stack, memlock, fsize;
-	u64 data_max;   /* the hard limit: it counts where data is 0, as on Linux */
-	bool ipc_lock;  /* CAP_IPC_LOCK: memlock doesn't apply */
-	bool rawio;     /* CAP_SYS_RAWIO: may map below mmap_min_addr */
-	bool admin;     /* CAP_SYS_ADMIN: may retire frames (MADV_HWPOISON), has the reserve */
-	bool read_exec; /* READ_IMPLIES_EXEC: what may be read may be executed */
-};
-
 /* Where things go; the host sets it at exec, before the first mapping. */
 struct quire_layout {
 	u64 mmap_base;   /* top-down mappings end here */
@@ -101,7 +92,6 @@ void quire_mm_put(struct quire_mm *mm);
 
 void *quire_mm_host(struct quire_mm *mm);
 struct pfn quire_mm_root(struct quire_mm *mm); /* for CR3 */
-struct quire_limits *quire_mm_limits(struct quire_mm *mm);
 /* Where the break is, and to say that it is elsewhere (PR_SET_MM: nothing is mapped). */
 u64 quire_mm_brk(struct quire_mm *mm);
 void quire_mm_set_brk(struct quire_mm *mm, u64 brk);

@@ -170,8 +170,6 @@ static int child_memory(struct task *t, const struct clone_args_k *a)
 		t->uspace = u;
 	} else {
 		t->uspace = uspace_fork(u, &err);
-		if (t->uspace)
-			t->uspace->owner = t->process;
 	}
 	return err;
 }

@@ -574,9 +574,7 @@ int exec_program(struct file *f, const char *name, struct argbuf *args, struct r
 	p->personality &= ~PERSONALITY_READ_IMPLIES_EXEC; /* 64-bit programs begin without */
 	p->randomized = randomize;
 	u64 top = set_layout(p, u, randomize);
-	u->owner = p;
 	u->dumpable = t->cred->uid == t->cred->euid && t->cred->gid == t->cred->egid;
-	rlimits_to_mm(p, u);
 	u->exe = g.file;
 	file_get(u->exe);
 	__atomic_sub_fetch(&u->exe->inode->writers, 1, __ATOMIC_RELAXED);

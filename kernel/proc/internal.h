@@ -295,9 +295,8 @@ int cpu_limit_changed(struct process *p); /* RLIMIT_CPU is new; 0 or -ENOMEM */
 void rseq_resume(struct regs *r);         /* before user mode, after a switch or a signal */
 int rseq_abort(struct regs *r);
 void kernel_first_program(struct regs *r); /* init.c: TASK_WORK_EXEC */
-void rlimits_to_mm(struct process *p, struct uspace *u);
-size_t stat_table(char *buf, size_t max); /* stat.c: the text of --stat */
-int timespec_in(u64 *ns, u64 uaddr);      /* -EFAULT, -EINVAL; saturates */
+size_t stat_table(char *buf, size_t max);  /* stat.c: the text of --stat */
+int timespec_in(u64 *ns, u64 uaddr);       /* -EFAULT, -EINVAL; saturates */
 int timespec_out(u64 uaddr, u64 ns);
 struct rusage_k;
 /* The time of one of the clocks that timers run on, ns; for p and t (may be null). */

@@ -5,29 +5,32 @@
  */
 #include "internal.h"
 
-/* The core reads those limits that are about memory from the address space. */
-void rlimits_to_mm(struct process *p, struct uspace *u)
+u64 quire_host_limit(enum quire_limit which)
 {
-	struct quire_limits *l = quire_mm_limits(u->mm);
-	l->as = p->rlim[RLIMIT_AS].cur;
-	l->data = p->rlim[RLIMIT_DATA].cur;
-	l->data_max = p->rlim[RLIMIT_DATA].max;
-	l->stack = p->rlim[RLIMIT_STACK].cur;
-	l->memlock = p->rlim[RLIMIT_MEMLOCK].cur;
-	l->fsize = p->rlim[RLIMIT_FSIZE].cur;
-	l->read_exec = p->personality & PERSONALITY_READ_IMPLIES_EXEC;
-	/* A thread that gives up rights alone takes them from the others' memory calls. */
-	bool mine = p == current()->process;
-	struct task *t = mine ? NULL : process_leader_get(p);
-	struct cred *held = t ? task_cred_get(t) : NULL;
-	const struct cred *c = mine ? current()->cred : held;
-	l->ipc_lock = c && (c->cap_effective >> CAP_IPC_LOCK & 1);
-	l->rawio = c && (c->cap_effective >> CAP_SYS_RAWIO & 1);
-	l->admin = c && (c->cap_effective >> CAP_SYS_ADMIN & 1);
-	if (held)
-		cred_put(held);
-	if (t)
-		task_put(t);
+	static const u8 of[] = {[QUIRE_LIMIT_AS] = RLIMIT_AS,
+				[QUIRE_LIMIT_DATA] = RLIMIT_DATA,
+				[QUIRE_LIMIT_DATA_HARD] = RLIMIT_DATA,
+				[QUIRE_LIMIT_STACK] = RLIMIT_STACK,
+				[QUIRE_LIMIT_MEMLOCK] = RLIMIT_MEMLOCK};
+	struct process *p = current()->process;
+
+	if (!p)
+		return ~0UL;
+	const struct rlimit *r = &p->rlim[of[which]];
+	return __atomic_load_n(which == QUIRE_LIMIT_DATA_HARD ? &r->max : &r->cur,
+			       __ATOMIC_RELAXED);
+}
+
+bool quire_host_may(enum quire_right right)
+{
+	static const u8 of[] = {[QUIRE_MAY_LOCK] = CAP_IPC_LOCK,
+				[QUIRE_MAY_MAP_LOW] = CAP_SYS_RAWIO,
+				[QUIRE_MAY_ADMIN] = CAP_SYS_ADMIN};
+	struct process *p = current()->process;
+
+	if (right == QUIRE_MAY_RUN_DATA)
+		return p && (p->personality & PERSONALITY_READ_IMPLIES_EXEC);
+	return !p || capable(of[right]);
 }
 
 static long set_limit(struct process *p, unsigned which, const struct rlimit *new,
@@ -45,18 +48,9 @@ static long set_limit(struct process *p, unsigned which, const struct rlimit *ne
 		err = -EPERM;
 	else if (new)
 		p->rlim[which] = *new;
-	struct task *t = new && !err ? process_leader_get(p) : NULL;
 	spin_unlock(&tree_lock);
-	if (t && which == RLIMIT_CPU)
+	if (new && !err && which == RLIMIT_CPU)
 		err = cpu_limit_changed(p);
-	if (t) {
-		struct uspace *u = task_uspace_get(t);
-		/* Not after vfork: the memory is still the parent's. */
-		if (u && u->owner == p)
-			rlimits_to_mm(p, u);
-		uspace_put(u);
-		task_put(t);
-	}
 	return err;
 }
 

@@ -139,11 +139,8 @@ SYSCALL1(personality, u32, persona)
 {
 	struct process *p = current()->process;
 	u32 old = p->personality;
-	if (persona != 0xffffffffu) {
+	if (persona != 0xffffffffu)
 		p->personality = persona;
-		if (current()->uspace->owner == p)
-			rlimits_to_mm(p, current()->uspace);
-	}
 	return old;
 }
 

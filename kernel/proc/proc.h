@@ -26,7 +26,6 @@ struct uspace {
 	u32 auxv_words;
 	u32 membarrier; /* commands registered for; atomic */
 	bool dumpable;
-	struct process *owner; /* whose limits count for it; only compared */
 	u64 id;                /* no other has had it: so that open files of /proc notice an exec */
 	struct mutex ldt_lock; /* RANK_HOST_OUTER + 15: changes of ldt */
 	struct ldt *ldt;       /* null: none.  CPUs that load the address space read it */

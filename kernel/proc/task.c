@@ -473,8 +473,6 @@ void cred_install(struct cred *c)
 		u->dumpable = false;
 		t->pdeath_signal = 0;
 	}
-	if (u && u->owner == t->process)
-		rlimits_to_mm(t->process, u);
 	cred_put(old);
 }
 

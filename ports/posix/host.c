@@ -187,6 +187,41 @@ void posix_set_killed(bool killed)
 	self.killed = killed;
 }
 
+struct posix_limits posix_limits = {
+    .as = ~0UL, .data = ~0UL, .data_hard = ~0UL, .stack = 8UL << 20, .memlock = ~0UL};
+
+u64 quire_host_limit(enum quire_limit which)
+{
+	switch (which) {
+	case QUIRE_LIMIT_AS:
+		return posix_limits.as;
+	case QUIRE_LIMIT_DATA:
+		return posix_limits.data;
+	case QUIRE_LIMIT_DATA_HARD:
+		return posix_limits.data_hard;
+	case QUIRE_LIMIT_STACK:
+		return posix_limits.stack;
+	case QUIRE_LIMIT_MEMLOCK:
+		return posix_limits.memlock;
+	}
+	return ~0UL;
+}
+
+bool quire_host_may(enum quire_right right)
+{
+	switch (right) {
+	case QUIRE_MAY_LOCK:
+		return posix_limits.may_lock;
+	case QUIRE_MAY_MAP_LOW:
+		return posix_limits.may_map_low;
+	case QUIRE_MAY_ADMIN:
+		return posix_limits.may_admin;
+	case QUIRE_MAY_RUN_DATA:
+		return posix_limits.may_run_data;
+	}
+	return false;
+}
+
 /* There are no tasks to kill here: the allocation fails. */
 bool quire_host_oom(struct quire_mm *mm, unsigned order)
 {

@@ -46,6 +46,14 @@ void posix_parallel(unsigned n, void (*fn)(void *arg, unsigned i), void *arg);
  * are free: equal before and after anything that leaks nothing. */
 u64 posix_settled_free(void);
 
+/* What quire_host_limit() and quire_host_may() say, to every thread.  None but a stack of
+ * 8 MiB, and no rights, to begin with. */
+struct posix_limits { /* bytes; ~0: none */
+	u64 as, data, data_hard, stack, memlock;
+	bool may_lock, may_map_low, may_admin, may_run_data;
+};
+extern struct posix_limits posix_limits;
+
 /* The next calls of quire_host_killed() by this thread say so. */
 void posix_set_killed(bool killed);
 /* What quire_host_oom() did: how often it was asked. */

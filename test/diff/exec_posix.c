@@ -36,26 +36,20 @@ static void usage_begin(void);
 
 void exec_start(void)
 {
-	u64 none = ~0UL;
-
 	for (int i = 0; i < FILES; i++)
 		file[i] = posix_shmem_new(i == 1 ? 5000 : 16 * PG);
 	if (quire_mm_create(NULL, &mm))
 		abort();
-	*quire_mm_limits(mm) = (struct quire_limits){.as = none,
-						     .data = none,
-						     .stack = 8u << 20,
-						     .memlock = none,
-						     .fsize = none,
-						     .ipc_lock = true,
-						     .rawio = true,
-						     .admin = true};
+	posix_limits.may_lock = posix_limits.may_map_low = posix_limits.may_admin = true;
 	quire_mm_layout(mm)->mmap_base = TOP + PG;
 	quire_mm_layout(mm)->task_size = USER_END;
 	quire_mm_layout(mm)->start_brk = HEAP;
 	window_heap = HEAP + (2UL << 20);
 	quire_brk(mm, window_heap);
 	user_touch(mm, window_heap - 1, true);
+	/* A stack in the window at the top would grow down to here; elsewhere segments end it. */
+	quire_mmap(mm, 0x1000000000, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, NULL, 0,
+		   0x70);
 	window_top =
 	    (u64)quire_mmap(mm, 0, PG, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, NULL, 0, 0x70);
 	usage_begin();
@@ -335,7 +329,7 @@ static s64 call_file(enum opcode code, const u64 *a, u64 *value)
 
 static s64 call_rlimit(const u64 *a)
 {
-	struct quire_limits *l = quire_mm_limits(mm);
+	struct posix_limits *l = &posix_limits;
 	struct quire_mm_usage now;
 
 	quire_mm_usage(mm, &now);
@@ -348,9 +342,7 @@ static s64 call_rlimit(const u64 *a)
 
 static s64 call_uncap(void)
 {
-	struct quire_limits *l = quire_mm_limits(mm);
-
-	l->ipc_lock = l->rawio = l->admin = false;
+	posix_limits.may_lock = posix_limits.may_map_low = posix_limits.may_admin = false;
 	return 0;
 }
 
@@ -424,6 +416,7 @@ s64_t exec_nested(enum opcode code, unsigned from, unsigned to)
 {
 	struct job job = {from, to};
 	struct quire_mm *parent = mm;
+	struct posix_limits own = posix_limits;
 
 	if (code == OP_THREAD) {
 		posix_parallel(1, run_job, &job);
@@ -437,6 +430,7 @@ s64_t exec_nested(enum opcode code, unsigned from, unsigned to)
 	run_job(&job, 0);
 	posix_mm_put(mm);
 	mm = parent;
+	posix_limits = own;
 	posix_quiescent();
 	return 0;
 }

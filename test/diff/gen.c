@@ -72,13 +72,18 @@ static void gen_mremap(struct op *o)
 	o->arg[4] = address();
 }
 
+/* Where holes don't end a call it would reach the program's own memory. */
+static void stay_near(struct arg *len)
+{
+	if (len->v == INT64_MIN || len->v == -4096)
+		len->v = PG;
+}
+
 static void gen_madvise(struct op *o)
 {
 	o->arg[0] = address();
 	o->arg[1] = length();
-	/* It would go over the holes, to the program's own memory. */
-	if (o->arg[1].v == INT64_MIN)
-		o->arg[1].v = PG;
+	stay_near(&o->arg[1]);
 	o->arg[2] = number(pick(30)  ? ONE_OF(0, 1, 2, 3, 4, 4, 4, 4, 8, 8, 8, 9, 9, 10, 11, 16, 17,
 					      18, 19, 20, 22, 22, 23, 23, 23, 24, 24)
 			   : pick(8) ? ONE_OF(5, 6, 7, 26, 99, -1, 21)
@@ -191,8 +196,10 @@ static void gen_op(struct op *o, s64_t word)
 	o->arg[1] = length();
 	if (o->code == OP_MPROTECT)
 		o->arg[2] = number(protection());
-	if (o->code == OP_MSYNC)
+	if (o->code == OP_MSYNC) {
+		stay_near(&o->arg[1]);
 		o->arg[2] = number(ONE_OF(1, 4, 2, 0, 5, 6, 8));
+	}
 	if (o->code == OP_MLOCK2)
 		o->arg[2] = number(ONE_OF(0, 1, 1, 1, 2));
 	if (o->code == OP_REMAP_FILE_PAGES) {

@@ -98,14 +98,12 @@ void model_boot(void)
 static void make_world(struct model_source *s)
 {
 	struct mproc *p = &world.proc[0];
-	u64 none = ~0UL;
 
 	memset(&world, 0, sizeof(world));
 	world.source = s;
 	if (quire_mm_create(NULL, &p->mm))
 		disagree("no address space");
-	*quire_mm_limits(p->mm) = (struct quire_limits){
-	    .as = none, .data = none, .stack = none, .memlock = none, .fsize = none};
+	posix_limits.stack = ~0UL;
 	quire_mm_layout(p->mm)->mmap_base = BASE + WINDOW * PAGE;
 	quire_mm_layout(p->mm)->task_size = QUIRE_USER_END;
 	quire_mm_layout(p->mm)->start_brk = HEAP_BASE;

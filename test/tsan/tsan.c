@@ -313,13 +313,9 @@ int main(int argc, char **argv)
 		rounds = (unsigned)strtoul(argv[1], NULL, 0);
 	posix_boot(&c);
 	for (unsigned t = 0; t < quire_array_size(tests); t++) {
-		u64 none = ~0UL;
-
 		printf("[ RUN      ] %s\n", tests[t].name);
 		fflush(stdout);
 		require(!quire_mm_create(NULL, &mm), "an address space");
-		*quire_mm_limits(mm) = (struct quire_limits){
-		    .as = none, .data = none, .stack = none, .memlock = none, .fsize = none};
 		quire_mm_layout(mm)->mmap_base = 0x400000000000;
 		quire_mm_layout(mm)->task_size = QUIRE_USER_END;
 		file = posix_file_new(24 * PAGE, 5);

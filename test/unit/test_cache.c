@@ -277,8 +277,13 @@ static void shmem_holes(void **state)
 	assert_int_equal(quire_cache_seek(&f->map, 11 * PAGE, true), 50 * PAGE);
 	assert_int_equal(posix_file_read(f, 30 * PAGE, buf, PAGE), PAGE);
 	bytes_are(buf, 0, PAGE);
+	/* What was only allocated is a hole, until it is filled. */
 	assert_int_equal(quire_cache_fill(&f->map, 20 * PAGE, 22 * PAGE), 0);
-	assert_int_equal(quire_cache_seek(&f->map, 11 * PAGE, true), 20 * PAGE);
+	assert_int_equal(quire_cache_seek(&f->map, 11 * PAGE, true), 50 * PAGE);
+	assert_int_equal(quire_cache_seek(&f->map, 19 * PAGE, false), 19 * PAGE);
+	assert_int_equal(posix_file_write(f, 21 * PAGE + 5, buf, 1), 1);
+	assert_int_equal(quire_cache_seek(&f->map, 11 * PAGE, true), 21 * PAGE);
+	assert_int_equal(quire_cache_seek(&f->map, 21 * PAGE, false), 22 * PAGE);
 	assert_int_equal(posix_file_read(f, 10 * PAGE, buf, 1), 1);
 	assert_int_equal(buf[0], 7);
 	posix_file_put(f);

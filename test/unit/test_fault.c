@@ -283,7 +283,7 @@ static void stack(void **state)
 	u64 top = BASE + 4096 * PAGE, guard = quire_sysctl.stack_guard_gap * PAGE, a;
 
 	(void)state;
-	quire_mm_limits(mm)->stack = 600 * PAGE;
+	posix_limits.stack = 600 * PAGE;
 	a = top - 4 * PAGE;
 	assert_int_equal(quire_mmap(mm, a, 4 * PAGE, RW,
 				    ANON | MAP_FIXED | MAP_GROWSDOWN | MAP_STACK, NULL, 0, 0),
@@ -299,7 +299,7 @@ static void stack(void **state)
 	assert_int_equal(user_touch(mm, top - 601 * PAGE, true), QUIRE_SEGV_MAPERR);
 	assert_int_equal(unit_cause(), CAUSE_STACK_LIMIT);
 	assert_int_equal(user_touch(mm, top - 600 * PAGE, true), 0);
-	quire_mm_limits(mm)->stack = ~0UL;
+	posix_limits.stack = ~0UL;
 	a = quire_mmap(mm, top - 1000 * PAGE - guard, PAGE, RW, ANON | MAP_FIXED, NULL, 0, 0);
 	assert_int_equal(user_touch(mm, a + PAGE + guard - 1, true), QUIRE_SEGV_MAPERR);
 	assert_int_equal(user_touch(mm, a + PAGE + guard, true), 0);

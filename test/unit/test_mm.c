@@ -115,23 +115,23 @@ static void mmap_limits(void **state)
 	struct quire_mm *mm = unit_mm();
 
 	(void)state;
-	quire_mm_limits(mm)->as = 100 * PAGE;
+	posix_limits.as = 100 * PAGE;
 	assert_int_equal(anon_at(mm, BASE, 101 * PAGE, RW, 0), -ENOMEM);
 	assert_int_equal(anon_at(mm, BASE, 100 * PAGE, RW, 0), BASE);
 	assert_int_equal(anon_at(mm, 0, PAGE, RW, 0), -ENOMEM);
 	/* Replacing doesn't count twice. */
 	assert_int_equal(anon_at(mm, BASE, 100 * PAGE, RW, MAP_FIXED), BASE);
-	quire_mm_limits(mm)->as = ~0UL;
-	quire_mm_limits(mm)->data = 100 * PAGE;
+	posix_limits.as = ~0UL;
+	posix_limits.data = 100 * PAGE;
 	assert_int_equal(anon_at(mm, 0, PAGE, RW, 0), -ENOMEM);
 	assert_true(anon_at(mm, 0, PAGE, PROT_READ, 0) > 0);
-	quire_mm_limits(mm)->memlock = 2 * PAGE;
+	posix_limits.memlock = 2 * PAGE;
 	assert_int_equal(quire_mlock(mm, BASE, 3 * PAGE, false), -ENOMEM);
 	assert_int_equal(quire_mlock(mm, BASE, 2 * PAGE, false), 0);
 	assert_int_equal(anon_at(mm, 0, PAGE, PROT_READ, MAP_LOCKED), -EAGAIN);
-	quire_mm_limits(mm)->memlock = 0;
+	posix_limits.memlock = 0;
 	assert_int_equal(quire_mlock(mm, BASE, PAGE, false), -EPERM);
-	quire_mm_limits(mm)->ipc_lock = true;
+	posix_limits.may_lock = true;
 	assert_int_equal(quire_mlock(mm, BASE, 50 * PAGE, false), 0);
 	posix_mm_put(mm);
 }
@@ -332,7 +332,7 @@ static void brk_calls(void **state)
 	/* Not over another mapping. */
 	assert_true(anon_at(mm, start + 20 * PAGE, PAGE, PROT_READ, MAP_FIXED) > 0);
 	assert_int_equal(quire_brk(mm, start + 21 * PAGE), start + 8 * PAGE);
-	quire_mm_limits(mm)->data = 9 * PAGE;
+	posix_limits.data = 9 * PAGE;
 	assert_int_equal(quire_brk(mm, start + 12 * PAGE), start + 8 * PAGE);
 	posix_mm_put(mm);
 }

@@ -34,8 +34,8 @@ static inline struct quire_mm *unit_mm(void)
 	u64 none = ~0UL;
 
 	assert_int_equal(quire_mm_create(NULL, &mm), 0);
-	*quire_mm_limits(mm) = (struct quire_limits){
-	    .as = none, .data = none, .stack = 8UL << 20, .memlock = none, .fsize = none};
+	posix_limits =
+	    (struct posix_limits){.as = none, .data = none, .stack = 8UL << 20, .memlock = none};
 	quire_mm_layout(mm)->mmap_base = 0x400000000000UL;
 	quire_mm_layout(mm)->task_size = QUIRE_USER_END;
 	quire_mm_layout(mm)->start_brk = 0x20000000;

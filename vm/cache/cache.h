@@ -69,8 +69,6 @@ void cache_replace(struct quire_mapping *m, struct page *p, struct page *to);
 bool cache_remove_unused(struct quire_mapping *m, struct page *p);
 /* The first offset in [from, to] with a page, ~0 if none.  Doesn't sleep. */
 u64 cache_next(struct quire_mapping *m, u64 from, u64 to);
-/* The first offset in [from, to] without a page, ~0 if none. */
-u64 cache_next_hole(struct quire_mapping *m, u64 from, u64 to);
 /* The first offset in [from, to] whose page is dirty, ~0 if none. */
 u64 cache_next_dirty(struct quire_mapping *m, u64 from, u64 to);
 

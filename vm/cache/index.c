@@ -191,24 +191,6 @@ u64 cache_next_dirty(struct quire_mapping *m, u64 from, u64 to)
 	return found;
 }
 
-u64 cache_next_hole(struct quire_mapping *m, u64 from, u64 to)
-{
-	struct cache_node *leaf;
-	u64 found = ~0UL;
-
-	quire_rcu_read_lock();
-	while (from <= to) {
-		leaf = leaf_of(m, from);
-		if (!leaf || !slot_get(leaf, slot_of(leaf, from))) {
-			found = from;
-			break;
-		}
-		from++;
-	}
-	quire_rcu_read_unlock();
-	return found;
-}
-
 /* ---- changes: mapping->lock held ------------------------------------------------------ */
 
 /* Nodes made before the lock was taken. */

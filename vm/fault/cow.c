@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes to private pages that are mapped read-only: copy on write.
+ * Writes to private pages that are mapped read-only: copy on write; and copies for
+ * whoever looks at another process's page for long, which must stay that process's
+ * whatever those do that share it: they stay read-only and clean.
  *
  * The page is ours alone when this entry is its one mapping and holds its one
  * reference: then it just becomes writable.  Otherwise a copy takes its place in
@@ -21,10 +23,12 @@
 #include "../rmap/rmap.h"
 #include "fault.h"
 
+#define WRITTEN (PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY)
+
 /* Try to make the entry writable as it stands. */
 static enum quire_outcome reuse(struct fault *f, struct page *p)
 {
-	struct pte e = {f->entry.v | PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY};
+	struct pte e = {f->entry.v | WRITTEN};
 	bool mine;
 
 	pt_lock(&f->at);
@@ -32,7 +36,7 @@ static enum quire_outcome reuse(struct fault *f, struct page *p)
 	mine = fault_same(f, pt_get(&f->at)) && __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 1 &&
 	       __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) == 1;
 	if (mine)
-		pt_modify(&f->at, 0, PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY);
+		pt_modify(&f->at, 0, WRITTEN);
 	pt_unlock(&f->at);
 	if (!mine)
 		return FAULT_AGAIN;
@@ -40,12 +44,13 @@ static enum quire_outcome reuse(struct fault *f, struct page *p)
 	return fault_done(f, CAUSE_COW_REUSE, e, 0);
 }
 
-/* Put p, filled, in the place of what the entry maps; old: its page, or null for a frame
- * that isn't counted.  Takes p's reference over unless it returns FAULT_AGAIN. */
-static enum quire_outcome replace(struct fault *f, struct page *p, struct page *old,
+/* Put p, filled, in the place of what the entry maps, with these bits of its own; old: its
+ * page, or null for a frame that isn't counted.  Takes p's reference over unless it returns
+ * FAULT_AGAIN. */
+static enum quire_outcome replace(struct fault *f, struct page *p, struct page *old, u64 bits,
 				  enum quire_cause cause)
 {
-	struct pte e = pte_make(page_pfn(p), f->vma->prot | PTE_W | PTE_A | PTE_D | PTE_SOFTDIRTY);
+	struct pte e = pte_make(page_pfn(p), f->vma->prot | bits);
 
 	pt_lock(&f->at);
 	if (quire_unlikely(!fault_same(f, pt_get(&f->at)))) {
@@ -86,15 +91,36 @@ static enum quire_outcome cow_zero(struct fault *f)
 
 	if (!p)
 		return fault_no_memory(f);
-	o = replace(f, p, NULL, CAUSE_COW_ZERO);
+	o = replace(f, p, NULL, WRITTEN, CAUSE_COW_ZERO);
 	if (o == FAULT_AGAIN)
 		quire_page_put(p);
 	return o;
 }
 
+/* A copy of the entry's page, with these bits, in its place. */
+static enum quire_outcome replace_by_copy(struct fault *f, u64 bits, enum quire_cause cause)
+{
+	struct page *old = get_source(f), *p;
+	enum quire_outcome o;
+
+	if (!old)
+		return FAULT_AGAIN;
+	p = quire_page_alloc(0, GFP_KERNEL | GFP_ACCOUNT);
+	if (quire_unlikely(!p)) {
+		quire_page_put(old);
+		return fault_no_memory(f);
+	}
+	memcpy(page_view(p), page_view(old), QUIRE_PAGE_SIZE);
+	o = replace(f, p, old, bits, cause);
+	if (quire_unlikely(o == FAULT_AGAIN))
+		quire_page_put(p);
+	quire_page_put(old);
+	return o;
+}
+
 enum quire_outcome fault_cow(struct fault *f)
 {
-	struct page *old, *p;
+	struct page *old;
 	enum quire_outcome o;
 	bool anon;
 
@@ -107,18 +133,17 @@ enum quire_outcome fault_cow(struct fault *f)
 	if (anon && __atomic_load_n(&old->refs, __ATOMIC_RELAXED) == 1 &&
 	    (o = reuse(f, old)) != FAULT_AGAIN)
 		return o;
-	old = get_source(f);
-	if (!old)
-		return FAULT_AGAIN;
-	p = quire_page_alloc(0, GFP_KERNEL | GFP_ACCOUNT);
-	if (quire_unlikely(!p)) {
-		quire_page_put(old);
+	return replace_by_copy(f, WRITTEN, anon ? CAUSE_COW_COPY : CAUSE_FILE_COW);
+}
+
+enum quire_outcome fault_unshare(struct fault *f)
+{
+	const struct page *p = pfn_page(pte_pfn(f->entry));
+
+	if ((f->entry.v & PTE_SPECIAL) || !page_test(p, PG_ANON) ||
+	    __atomic_load_n(&p->refs, __ATOMIC_RELAXED) == 1)
+		return fault_done(f, CAUSE_SPURIOUS, f->entry, 0);
+	if (anon_vma_prepare(f->vma))
 		return fault_no_memory(f);
-	}
-	memcpy(page_view(p), page_view(old), QUIRE_PAGE_SIZE);
-	o = replace(f, p, old, anon ? CAUSE_COW_COPY : CAUSE_FILE_COW);
-	if (quire_unlikely(o == FAULT_AGAIN))
-		quire_page_put(p);
-	quire_page_put(old);
-	return o;
+	return replace_by_copy(f, PTE_A | (f->entry.v & PTE_SOFTDIRTY), CAUSE_COW_COPY);
 }

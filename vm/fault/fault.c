@@ -20,6 +20,8 @@
  *   private, write          zero page             minor    cow-zero       fault_cow
  *   private, write          read-only, shared     minor    cow-copy       fault_cow
  *   private, write          read-only, sole user  minor    cow-reuse      fault_cow
+ *   private, another        read-only, shared     minor    cow-copy       fault_unshare
+ *     program's long look
  *   shared, write           read-only             minor    shared-dirty   fault_shared_dirty
  *   any                     allows the access     minor    spurious       spurious
  *   any                     page is being moved   minor    migration      wait_migration
@@ -284,6 +286,9 @@ static enum quire_outcome resolve_present(struct fault *f)
 
 	if (f->write && !(e.v & PTE_W))
 		return f->vma->flags & VM_SHARED ? fault_shared_dirty(f) : fault_cow(f);
+	if (quire_unlikely(f->access & FAULT_UNSHARE) && !(e.v & PTE_W) &&
+	    !(f->vma->flags & VM_SHARED))
+		return fault_unshare(f);
 	if ((e.v & (PTE_P | PTE_U)) == (PTE_P | PTE_U) &&
 	    !((f->access & QUIRE_EXEC) && (e.v & PTE_NX)))
 		return spurious(f);

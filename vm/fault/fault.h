@@ -29,6 +29,8 @@ struct fault {
 
 /* In `access`: somebody else's memory, whose keys don't count. */
 #define FAULT_FOREIGN (1u << 15)
+/* And for reading: have a private page to oneself, although nobody writes to it. */
+#define FAULT_UNSHARE (1u << 14)
 
 #define FAULT_AGAIN ((enum quire_outcome)QUIRE_OUTCOMES)
 
@@ -66,6 +68,7 @@ enum quire_outcome fault_shared_dirty(struct fault *f);
 
 /* cow.c */
 enum quire_outcome fault_cow(struct fault *f);
+enum quire_outcome fault_unshare(struct fault *f);
 
 /* kernel.c */
 void kernel_range_reset(void);

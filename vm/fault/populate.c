@@ -103,9 +103,9 @@ int populate_foreign(struct quire_mm *mm, u64 addr, bool write)
 	return populate_page(mm, addr, write, FAULT_FOREIGN);
 }
 
-int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
+int populate_pinned(struct quire_mm *mm, u64 addr, bool write)
 {
-	return addr < mm->layout.task_size ? populate_foreign(mm, addr, write) : -EFAULT;
+	return populate_page(mm, addr, write, FAULT_FOREIGN | (write ? 0 : FAULT_UNSHARE));
 }
 
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)

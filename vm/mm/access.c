@@ -195,6 +195,19 @@ size_t quire_mm_access(struct quire_mm *mm, u64 addr, void *buf, size_t n, bool 
 	return done;
 }
 
+int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
+{
+	struct look l = {.mm = mm, .addr = addr & QUIRE_PAGE_MASK, .write = write};
+
+	if (addr >= mm->layout.task_size)
+		return -EFAULT;
+	read_lock(&mm->mmap_lock);
+	const struct vma *v = vma_find(&mm->index, l.addr);
+	bool refused = v && v->start <= l.addr && !allowed(v, &l);
+	read_unlock(&mm->mmap_lock);
+	return refused ? -EFAULT : populate_pinned(mm, l.addr, write);
+}
+
 /* ---- futex keys ---------------------------------------------------------------------- */
 
 enum { KEY_PRIVATE, KEY_SHARED_MM, KEY_MAPPING };

@@ -184,7 +184,6 @@ int quire_mm_fork(struct quire_mm *parent, void *host, struct quire_mm **out)
 		return err;
 	write_lock(&parent->mmap_lock);
 	write_lock_nested(&mm->mmap_lock);
-	mm->limits = parent->limits;
 	mm->layout = parent->layout;
 	mm->brk = parent->brk;
 	mm->pkeys = parent->pkeys;

@@ -120,10 +120,14 @@ static void for_each_page(struct vma *v, u64 start, u64 end,
 
 static bool free_page_lazily(struct pt_cursor *c, struct pte e, struct page *p)
 {
-	if (!page_test(p, PG_ANON) || __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
+	if (!page_test(p, PG_ANON))
 		return false;
-	if (page_test(p, PG_DIRTY))
+	if (page_test(p, PG_DIRTY)) {
+		/* The others still want it. */
+		if (__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
+			return false;
 		page_clear(p, PG_DIRTY);
+	}
 	page_clear(p, PG_REFERENCED);
 	if (!(e.v & (PTE_A | PTE_D)))
 		return false;

@@ -147,16 +147,16 @@ s64 quire_mlock(struct quire_mm *mm, u64 addr, u64 len, bool onfault)
 	u64 start = addr & QUIRE_PAGE_MASK, end, pages, limit;
 	int err = -ENOMEM;
 
-	if (!mm_can_lock(mm))
+	if (!mm_can_lock())
 		return -EPERM;
 	len = quire_round_up(len + (addr - start), QUIRE_PAGE_SIZE);
 	end = start + len;
-	limit = mm->limits.memlock >> QUIRE_PAGE_SHIFT;
+	limit = mm_lockable();
 	write_lock(&mm->mmap_lock);
 	pages = mm->locked_vm + (len >> QUIRE_PAGE_SHIFT);
-	if (pages > limit && !mm->limits.ipc_lock && end >= start)
+	if (pages > limit && end >= start)
 		pages -= locked_pages(mm, start, end);
-	if (pages <= limit || mm->limits.ipc_lock)
+	if (pages <= limit)
 		err = end < start
 			  ? -EINVAL
 			  : lock_range(mm, start, end, VM_LOCKED | (onfault ? VM_LOCKONFAULT : 0));
@@ -201,11 +201,10 @@ s64 quire_mlockall(struct quire_mm *mm, int flags)
 
 	if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
 		return -EINVAL;
-	if (!mm_can_lock(mm))
+	if (!mm_can_lock())
 		return -EPERM;
 	write_lock(&mm->mmap_lock);
-	if (!(flags & MCL_CURRENT) || mm->limits.ipc_lock ||
-	    mm->total_vm <= mm->limits.memlock >> QUIRE_PAGE_SHIFT) {
+	if (!(flags & MCL_CURRENT) || mm->total_vm <= mm_lockable()) {
 		mm->def_flags = flags & MCL_FUTURE ? lockflags : 0;
 		if (flags & MCL_CURRENT)
 			lock_all(mm, lockflags);

@@ -39,12 +39,6 @@ int quire_mm_create(void *host, struct quire_mm **out)
 	*mm = (struct quire_mm){
 	    .refs = 1,
 	    .host = host,
-	    .limits = {.as = ~0UL,
-		       .data = ~0UL,
-		       .data_max = ~0UL,
-		       .stack = 8UL << 20,
-		       .memlock = 8UL << 20,
-		       .fsize = ~0UL},
 	    .layout = {.mmap_base = QUIRE_MAP_WINDOW - (1UL << 30), .task_size = QUIRE_USER_END},
 	};
 	pkey_init_mm(mm);
@@ -146,11 +140,6 @@ struct pfn quire_mm_root(struct quire_mm *mm)
 	return mm->root;
 }
 
-struct quire_limits *quire_mm_limits(struct quire_mm *mm)
-{
-	return &mm->limits;
-}
-
 struct quire_layout *quire_mm_layout(struct quire_mm *mm)
 {
 	return &mm->layout;
@@ -222,11 +211,15 @@ static bool is_data(u64 flags)
 bool mm_may_expand(struct quire_mm *mm, u64 flags, u64 pages)
 {
 	if (pages > (QUIRE_USER_END >> QUIRE_PAGE_SHIFT) ||
-	    mm->total_vm + pages > mm->limits.as >> QUIRE_PAGE_SHIFT)
+	    mm->total_vm + pages > quire_host_limit(QUIRE_LIMIT_AS) >> QUIRE_PAGE_SHIFT)
 		return false;
-	u64 data = mm->limits.data ? mm->limits.data : mm->limits.data_max;
+	if (!is_data(flags))
+		return true;
+	u64 data = quire_host_limit(QUIRE_LIMIT_DATA);
 
-	return !is_data(flags) || mm->data_vm + pages <= data >> QUIRE_PAGE_SHIFT;
+	if (!data)
+		data = quire_host_limit(QUIRE_LIMIT_DATA_HARD);
+	return mm->data_vm + pages <= data >> QUIRE_PAGE_SHIFT;
 }
 
 void mm_account(struct quire_mm *mm, u64 flags, s64 pages)
@@ -242,19 +235,23 @@ void mm_account(struct quire_mm *mm, u64 flags, s64 pages)
 		mm->data_vm += (u64)pages;
 }
 
-bool mm_can_lock(const struct quire_mm *mm)
+u64 mm_lockable(void)
 {
-	return mm->limits.memlock != 0 || mm->limits.ipc_lock;
+	if (quire_host_may(QUIRE_MAY_LOCK))
+		return ~0UL;
+	return quire_host_limit(QUIRE_LIMIT_MEMLOCK) >> QUIRE_PAGE_SHIFT;
+}
+
+bool mm_can_lock(void)
+{
+	return quire_host_limit(QUIRE_LIMIT_MEMLOCK) || quire_host_may(QUIRE_MAY_LOCK);
 }
 
 int mm_lock_check(struct quire_mm *mm, u64 flags, u64 len)
 {
 	u64 pages = mm->locked_vm + (len >> QUIRE_PAGE_SHIFT);
 
-	if (!(flags & VM_LOCKED) || mm->limits.ipc_lock ||
-	    pages <= mm->limits.memlock >> QUIRE_PAGE_SHIFT)
-		return 0;
-	return -EAGAIN;
+	return (flags & VM_LOCKED) && pages > mm_lockable() ? -EAGAIN : 0;
 }
 
 u64 mm_committed(void)
@@ -281,8 +278,7 @@ int mm_commit(struct quire_mm *mm, u64 pages)
 	} else if (quire_sysctl.overcommit_memory == 2) {
 		u64 limit = mm_commit_limit(), reserve = 0;
 
-		/* Who brings a page of a file in memory isn't known here: they may have it. */
-		if (mm && !mm->limits.admin)
+		if (!quire_host_may(QUIRE_MAY_ADMIN))
 			reserve += quire_sysctl.admin_reserve_kbytes >> (QUIRE_PAGE_SHIFT - 10);
 		/* No single process may take all. */
 		if (mm)

@@ -6,7 +6,7 @@
  * whatever changes it, for reading by walks that may sleep.  Faults don't take
  * it: they find the VMA in the index under RCU and read-lock the VMA itself
  * (vma.h); they fall back to mmap_lock only when that fails.  Counters of pages
- * are atomics.  limits and layout are words the host writes, read without lock.
+ * are atomics.  layout is words the host writes, read without lock.
  */
 #ifndef VM_MM_H
 #define VM_MM_H
@@ -32,7 +32,6 @@ struct quire_mm {
 	u64 def_flags;               /* mlockall(MCL_FUTURE): VM_LOCKED[ | VM_LOCKONFAULT] */
 	u32 pkeys;                   /* protection keys in use, a bit each; guarded by mmap_lock */
 	int exec_pkey; /* the one of memory that may only be run; -1: none yet; the same lock */
-	struct quire_limits limits;
 	struct quire_layout layout;
 	void *host;
 	struct list all; /* all mms, for checks; guarded by mm_list_lock */
@@ -61,8 +60,9 @@ bool mm_may_expand(struct quire_mm *mm, u64 flags, u64 pages);
 void mm_account(struct quire_mm *mm, u64 flags, s64 pages);
 /* -EAGAIN when flags has VM_LOCKED and len more bytes pass RLIMIT_MEMLOCK. */
 int mm_lock_check(struct quire_mm *mm, u64 flags, u64 len);
-/* May the mm lock memory at all? */
-bool mm_can_lock(const struct quire_mm *mm);
+/* How many pages the calling thread may lock, ~0: no limit; may it lock any at all? */
+u64 mm_lockable(void);
+bool mm_can_lock(void);
 /* Would private memory with these flags be charged (VM_ACCOUNT)? */
 static inline bool mm_chargeable(u64 flags)
 {
@@ -150,6 +150,8 @@ bool pkey_refuses(const struct vma *v, bool write);
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write);
 /* One page of an address space that need not be the caller's: its keys don't count. */
 int populate_foreign(struct quire_mm *mm, u64 addr, bool write);
+/* For who keeps the page for a while: one that is read is not shared any more, either. */
+int populate_pinned(struct quire_mm *mm, u64 addr, bool write);
 
 /* poison.c: retire the frames of anonymous pages; soft: give the pages others first.
  * 0, -EPERM, -EBUSY, or an error of populating. */

@@ -51,7 +51,7 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 			return -ENOMEM;
 		if (addr & ~QUIRE_PAGE_MASK)
 			return -EINVAL;
-		return addr < lowest && !mm->limits.rawio ? -EPERM : (s64)addr;
+		return addr < lowest && !quire_host_may(QUIRE_MAY_MAP_LOW) ? -EPERM : (s64)addr;
 	}
 	bool low = map_flags & MAP_32BIT;
 	lowest = quire_max(lowest, QUIRE_PAGE_SIZE);
@@ -66,7 +66,8 @@ s64 mm_unmapped_area(struct quire_mm *mm, u64 addr, u64 len, u64 map_flags)
 			window = top;
 		}
 		if (hint_free(mm, addr, len, low ? LOW_END : window))
-			return addr < lowest && !mm->limits.rawio ? -EPERM : (s64)addr;
+			return addr < lowest && !quire_host_may(QUIRE_MAY_MAP_LOW) ? -EPERM
+										   : (s64)addr;
 	}
 	at = ~0UL;
 	if (low)
@@ -269,7 +270,7 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 		   (flags & MAP_LOCKED ? VM_LOCKED : 0) | (flags & MAP_SYNC ? VM_SYNC : 0);
 	if (prot == PROT_EXEC)
 		s->flags |= (u64)pkey_exec_only(mm) << VM_PKEY_SHIFT;
-	if ((flags & MAP_LOCKED) && !mm_can_lock(mm))
+	if ((flags & MAP_LOCKED) && !mm_can_lock())
 		return -EPERM;
 	err = mm_lock_check(mm, s->flags, len);
 	/* A file's last byte is at 2^63 - 2. */
@@ -326,7 +327,8 @@ s64 quire_mmap(struct quire_mm *mm, u64 addr, u64 len, u64 prot, u64 flags, stru
 		return -EINVAL;
 	if (flags & MAP_HUGETLB)
 		return mmap_huge(file, flags);
-	if ((prot & PROT_READ) && mm->limits.read_exec && (!file || (may & VM_MAYEXEC)))
+	if ((prot & PROT_READ) && (!file || (may & VM_MAYEXEC)) &&
+	    quire_host_may(QUIRE_MAY_RUN_DATA))
 		prot |= PROT_EXEC;
 	if (!len)
 		return -EINVAL;
@@ -356,8 +358,8 @@ static int brk_grow(struct quire_mm *mm, u64 from, u64 to)
 	struct vma_shape s = {
 	    .start = from,
 	    .end = to,
-	    .flags = VM_READ | VM_WRITE | (mm->limits.read_exec ? VM_EXEC : 0) | VM_MAYREAD |
-		     VM_MAYWRITE | VM_MAYEXEC | mm->def_flags,
+	    .flags = VM_READ | VM_WRITE | (quire_host_may(QUIRE_MAY_RUN_DATA) ? VM_EXEC : 0) |
+		     VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | mm->def_flags,
 	    .pgoff = from >> QUIRE_PAGE_SHIFT,
 	};
 	struct vma *next = vma_find(&mm->index, from);
@@ -385,7 +387,8 @@ s64 quire_brk(struct quire_mm *mm, u64 brk)
 		mm->brk = l->start_brk;
 	old = mm->brk;
 	if (brk < l->start_brk || brk > l->task_size ||
-	    (brk - l->start_brk) + (l->end_data - l->start_data) > mm->limits.data)
+	    (brk - l->start_brk) + (l->end_data - l->start_data) >
+		quire_host_limit(QUIRE_LIMIT_DATA))
 		goto out;
 	from = quire_round_up(old, QUIRE_PAGE_SIZE);
 	to = quire_round_up(brk, QUIRE_PAGE_SIZE);

@@ -187,7 +187,8 @@ static int mprotect_locked(struct quire_mm *mm, u64 start, u64 end, u64 prot, u6
 		bool populate = false;
 
 		flags |= want | key_for(v, prot, pkey) << VM_PKEY_SHIFT;
-		if ((want & VM_READ) && mm->limits.read_exec && (v->flags & VM_MAYEXEC))
+		if ((want & VM_READ) && (v->flags & VM_MAYEXEC) &&
+		    quire_host_may(QUIRE_MAY_RUN_DATA))
 			flags |= VM_EXEC;
 		/* VM_MAY* are the permissions four bits up. */
 		if (flags & ~(flags >> 4) & VM_ACCESS)

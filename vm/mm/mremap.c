@@ -427,7 +427,11 @@ static int grow_in_place(struct move *m, struct vma *v)
 		return -ENOMEM;
 	vma_write_lock(v); /* no fault gives it an anon_vma now */
 	s.anon_vma = v->anon_vma;
-	vma_place_find(m->mm, &s, &p);
+	/* A segment's VMAs stay apart from others, but this one grows. */
+	if (v->mapping && v->mapping->one_by_one)
+		p = (struct vma_place){.left = v};
+	else
+		vma_place_find(m->mm, &s, &p);
 	REQUIRE(p.left == v);
 	err = vma_edit_reserve(&e, &m->mm->index, 0);
 	if (err) {

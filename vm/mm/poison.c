@@ -120,7 +120,7 @@ int mm_retire_frames(struct quire_mm *mm, u64 start, u64 end, bool soft)
 {
 	int err = 0;
 
-	if (!mm->limits.admin)
+	if (!quire_host_may(QUIRE_MAY_ADMIN))
 		return -EPERM;
 	for (; !err && start < end; start += QUIRE_PAGE_SIZE) {
 		struct page *p = NULL, *to = NULL;

@@ -41,7 +41,8 @@ int vma_expand_down(struct vma *v, u64 new_start)
 	/* As Linux does; it shows where a fork copies what has one. */
 	if (anon_vma_prepare(v))
 		return -EAGAIN;
-	if (!mm_may_expand(mm, v->flags, pages) || v->end - new_start > mm->limits.stack ||
+	if (!mm_may_expand(mm, v->flags, pages) ||
+	    v->end - new_start > quire_host_limit(QUIRE_LIMIT_STACK) ||
 	    mm_lock_check(mm, v->flags, pages << QUIRE_PAGE_SHIFT))
 		return -ENOMEM;
 	if ((v->flags & VM_ACCOUNT) && mm_commit(mm, pages))
