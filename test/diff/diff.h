@@ -119,6 +119,7 @@ void gen_system(struct op *o); /* gensys.c */
 /* text.c: one operation as text (into buf, its end); a program from text. */
 char *op_text(char *at, const struct op *op);
 char *address_text(char *at, u64_t addr);
+char *number_text(char *at, u64_t v, unsigned base); /* base 10 or 16 */
 bool program_parse(struct program *p, char *text);
 
 /* ---- what an executor provides ---------------------------------------------------------- */

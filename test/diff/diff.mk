@@ -11,7 +11,7 @@ $(BUILD)/diff/diff-posix: $(DIFF_SRCS:%.c=$(BUILD)/diff/%.o) $(BUILD)/diff/test/
 
 $(BUILD)/diff/diff-linux: $(DIFF_SRCS:%.c=$(BUILD)/diff/%.o) $(patsubst %,$(BUILD)/diff/test/diff/%_linux.o,exec state calls)
 	@echo "  LD      $@"
-	$(Q)$(CC) -static -no-pie -o $@ $^
+	$(Q)$(CC) -static -no-pie -Wl,-z,noseparate-code -o $@ $^
 
 DIFF := test/diff/drive
 # Debian's Linux 6.1 in QEMU decides; where it can't be fetched, this machine's Linux.

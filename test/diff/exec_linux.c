@@ -149,7 +149,7 @@ static void make_segments(void)
 /* So much of the stack is there from now on. */
 static __attribute__((noinline)) void grow_stack(void)
 {
-	volatile char room[256 << 10];
+	volatile char room[64 << 10];
 
 	for (size_t i = 0; i < sizeof(room); i += PG)
 		room[i] = 1;

@@ -28,21 +28,47 @@ static char what_of(const char *path)
 	return !*path || *path == '[' ? '-' : '?';
 }
 
-/* One line of maps; its end. */
-static char *parse_line(char *s, struct region *r)
+static u64_t hex(char **at)
 {
-	char *end = strchr(s, '\n'), *path;
+	u64_t v = 0;
 
-	*end = 0;
-	r->start = strtoul(s, &s, 16);
-	r->end = strtoul(s + 1, &s, 16);
+	for (char *s = *at;; s++) {
+		unsigned c = (unsigned char)*s;
+
+		if (c - '0' < 10) {
+			v = v << 4 | (c - '0');
+		} else if (c - 'a' < 6) {
+			v = v << 4 | (c - 'a' + 10);
+		} else {
+			*at = s;
+			return v;
+		}
+	}
+}
+
+/* One line of maps, whose end *at becomes; false when it is of no window. */
+static bool parse_line(char **at, struct region *r)
+{
+	char *s = *at, *path;
+
+	r->start = hex(&s);
+	s++;
+	r->end = hex(&s);
+	*at = strchr(s, '\n') + 1;
+	/* The heap begins elsewhere in each: its part below the window is the executor's. */
+	if (r->start < window_heap && r->end > window_heap)
+		r->start = window_heap;
+	if (!in_window(r->start))
+		return false;
+	(*at)[-1] = 0;
 	memcpy(r->perms, s + 1, 4);
 	r->perms[4] = 0;
-	r->offset = strtoul(s + 6, &s, 16);
+	s += 6;
+	r->offset = hex(&s);
 	strtoul(s + 7, &path, 10);
 	path += strspn(path, " ");
 	r->what = what_of(path);
-	return end + 1;
+	return true;
 }
 
 static size_t read_all(int fd, char *buf, size_t size)
@@ -63,15 +89,8 @@ unsigned exec_regions(struct region *out, unsigned max)
 	char *end = buf + read_all(maps_fd, buf, sizeof(buf));
 	unsigned n = 0;
 
-	for (char *s = buf; s < end && n < max;) {
-		struct region r;
-
-		s = parse_line(s, &r);
-		if (r.start < window_heap && r.end > window_heap)
-			r.start = window_heap;
-		if (in_window(r.start))
-			out[n++] = r;
-	}
+	for (char *s = buf; s < end && n < max;)
+		n += parse_line(&s, &out[n]);
 	return n;
 }
 
@@ -111,35 +130,35 @@ static void copy_flags(char *to, const char *s)
 	*at = 0;
 }
 
-static void one_size(struct sizes *s, char *line)
+static void one_size(struct sizes *s, const char *line)
 {
 	const struct {
 		const char *name;
+		size_t n;
 		u64_t *to;
 	} fields[] = {
-	    {"Rss:", &s->rss},
-	    {"Pss:", &s->pss},
-	    {"Shared_Clean:", &s->shared_clean},
-	    {"Shared_Dirty:", &s->shared_dirty},
-	    {"Private_Clean:", &s->private_clean},
-	    {"Private_Dirty:", &s->private_dirty},
-	    {"Anonymous:", &s->anonymous},
-	    {"Locked:", &s->locked},
+#define FIELD(name, to) {name ":", sizeof(name), &s->to}
+	    FIELD("Rss", rss),
+	    FIELD("Pss", pss),
+	    FIELD("Shared_Clean", shared_clean),
+	    FIELD("Shared_Dirty", shared_dirty),
+	    FIELD("Private_Clean", private_clean),
+	    FIELD("Private_Dirty", private_dirty),
+	    FIELD("Anonymous", anonymous),
+	    FIELD("Locked", locked),
+#undef FIELD
 	};
-	char *colon = strchr(line, ':');
-	size_t n = colon ? (size_t)(colon - line) + 1 : 0;
 
-	if (n == 8 && !memcmp(line, "VmFlags:", 8))
+	if (!strncmp(line, "VmFlags:", 8))
 		copy_flags(s->flags, line + 9);
 	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-		if (strlen(fields[i].name) == n && !memcmp(line, fields[i].name, n))
-			*fields[i].to = strtoul(line + n, NULL, 10);
+		if (*line == *fields[i].name && !strncmp(line, fields[i].name, fields[i].n))
+			*fields[i].to = strtoul(line + fields[i].n, NULL, 10);
 }
 
 static bool is_region(const char *s)
 {
-	s += strspn(s, "0123456789abcdef");
-	return *s == '-';
+	return (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'f');
 }
 
 unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max)
@@ -148,19 +167,15 @@ unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max)
 	char *end = buf + read_all(smaps_fd, buf, sizeof(buf));
 	unsigned n = 0;
 
-	for (char *at = buf, *next; at < end && n < max;) {
-		memset(&s[n], 0, sizeof(s[n]));
-		at = parse_line(at, &out[n]);
-		for (; at < end && !is_region(at); at = next) {
-			next = strchr(at, '\n') + 1;
-			one_size(&s[n], at);
-		}
-		/* The heap begins elsewhere in each: its part below the window is the
-		 * executor's, one page of which is there. */
-		if (out[n].start < window_heap && out[n].end > window_heap)
-			out[n].start = window_heap;
-		if (in_window(out[n].start))
-			n++;
+	for (char *at = buf; at < end && n < max;) {
+		bool ours = parse_line(&at, &out[n]);
+
+		if (ours)
+			memset(&s[n], 0, sizeof(s[n]));
+		for (; at < end && !is_region(at); at = strchr(at, '\n') + 1)
+			if (ours)
+				one_size(&s[n], at);
+		n += ours;
 	}
 	return n;
 }

@@ -6,6 +6,7 @@
  * Locking: none; where a program has threads, one runs while the others wait.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "diff.h"
 
@@ -37,8 +38,10 @@ static char *page_text(char *at, const struct region *r, u64_t addr, unsigned ch
 	exec_peek(addr, w, sampled, 3);
 	for (unsigned i = 0; i < 3; i++)
 		h = (h ^ w[i]) * 0x9e3779b97f4a7c15u;
-	if (w[0] | w[1] | w[2])
-		at += sprintf(at, ":%04lx", h >> 48);
+	if (w[0] | w[1] | w[2]) {
+		*at++ = ':';
+		at = number_text(at, h >> 48, 16);
+	}
 	return at;
 }
 
@@ -52,11 +55,14 @@ static char *run_text(char *at, const struct region *r, unsigned n)
 
 	exec_pages(start, all > RUN ? RUN : (unsigned)all, bits);
 	for (unsigned i = 0; i < n; i++, r++) {
-		at += sprintf(at, "  ");
+		*at++ = ' ', *at++ = ' ';
 		at = address_text(at, r->start);
 		*at++ = '.', *at++ = '.';
 		at = address_text(at, r->end);
-		at += sprintf(at, " %s %c@%lx", r->perms, r->what, r->offset / PG);
+		*at++ = ' ';
+		at = stpcpy(at, r->perms);
+		*at++ = ' ', *at++ = r->what, *at++ = '@';
+		at = number_text(at, r->offset / PG, 16);
 		for (u64_t k = (r->start - start) / PG; k < RUN && start + k * PG < r->end; k++) {
 			*at++ = ' ';
 			at = page_text(at, r, start + k * PG, bits[k]);
