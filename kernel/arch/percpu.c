@@ -89,7 +89,7 @@ void percpu_init_cpu(void)
 	a->gdt[USER_CS / 8] = 0x00affb000000ffff;
 	/* its limit tells programs their CPU's number: data, for user mode, read-only, and
 	 * expanding down, as on Linux */
-	a->gdt[CPU_NUMBER_SELECTOR / 8] = 0x0000f50000000000 | p->cpu;
+	a->gdt[CPU_NUMBER_SELECTOR / 8] = 0x0040f50000000000 | p->cpu;
 	a->gdt[TSS_SELECTOR / 8] =
 	    limit | (tss & 0xffffff) << 16 | 0x89UL << 40 | (tss >> 24 & 0xff) << 56;
 	a->gdt[TSS_SELECTOR / 8 + 1] = tss >> 32;

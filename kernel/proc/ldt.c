@@ -23,7 +23,7 @@ struct user_desc_k {
 #define UD_LIMIT_IN_PAGES (1u << 4)
 #define UD_NOT_PRESENT (1u << 5)
 #define UD_USEABLE (1u << 6)
-#define UD_ALL 0xffu
+#define UD_ALL 0x7fu /* without what says 64-bit, which nothing heeds */
 #define UD_EMPTY (UD_READ_EXEC_ONLY | UD_NOT_PRESENT)
 
 static struct ldt *ldt_alloc(u32 count)
