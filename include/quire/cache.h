@@ -37,6 +37,12 @@ struct quire_mapping_ops {
 	void (*dirtied)(struct quire_mapping *m);
 };
 
+/* Room for pages that several mappings have together: a tmpfs. */
+struct quire_space {
+	u64 limit; /* pages; 0: no limit; atomic */
+	u64 used;  /* atomic */
+};
+
 struct quire_mapping {
 	const struct quire_mapping_ops *ops;
 	struct spinlock lock;     /* RANK_MAPPING: the index below */
@@ -51,6 +57,7 @@ struct quire_mapping {
 	bool swapbacked;          /* shmem: counts as such, not as file cache */
 	bool one_by_one;          /* SysV segments: faults map no neighbours, VMAs never merge */
 	bool charged; /* each page is charged when it comes (tmpfs): set before the first */
+	struct quire_space *space; /* null: not limited; set before the first page */
 };
 
 /* Open-file state that the core needs; embedded in the host's open file. */
@@ -98,6 +105,9 @@ void quire_cache_truncate(struct quire_mapping *m, u64 new_size);
 int quire_cache_punch(struct quire_mapping *m, u64 start, u64 end);
 /* Make [start, end) bytes present (allocated), as fallocate does.  0 or -errno. */
 int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end);
+/* Undo it: pages of [start, end) bytes that have been made so and not used yet go.  Those that
+ * were there before quire_cache_fill() came upon them stay. */
+void quire_cache_unfill(struct quire_mapping *m, u64 start, u64 end);
 /* Store dirty pages of [start, end) bytes.  0 or the first -errno.  Sleeps. */
 int quire_cache_flush(struct quire_mapping *m, u64 start, u64 end);
 /* Drop clean, unmapped, unlocked pages of [start, end) (POSIX_FADV_DONTNEED). */

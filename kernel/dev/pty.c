@@ -370,9 +370,14 @@ static const struct proc_entry no_entries[] = {{0}};
 static const struct proc_entry pts_root = {"", S_IFDIR | 0755, .dir = no_entries,
 					   .names = &slave_names};
 
-struct fs *devpts_new(struct dentry **root)
+struct fs *devpts(struct dentry **root)
 {
-	return proc_fs_new("devpts", 22, 0x1cd1, &pts_root, root);
+	static struct fs *only;
+	if (!only)
+		only = proc_fs_new("devpts", 22, 0x1cd1, &pts_root, root, false);
+	if (only)
+		*root = only->root;
+	return only;
 }
 
 void pty_init(void)

@@ -342,8 +342,7 @@ static struct host_fd *host_fd_new(const struct config_stdio *io, unsigned fd)
 	h->regular = io->fd[fd].kind == STDIO_FILE;
 	waitq_init(&h->wait);
 	spin_init(&h->lock, RANK_HOST_INNER + 3);
-	h->fs = (struct fs){
-	    .type = "hostfs", .source = "host", .dev = io->fd[fd].dev, .magic = 0x00c0ffee};
+	h->fs = (struct fs){.type = "hostfs", .dev = io->fd[fd].dev, .magic = 0x00c0ffee};
 	h->inode = inode_new(&h->fs, io->fd[fd].mode);
 	if (!h->inode) {
 		quire_kfree(h);

@@ -258,10 +258,16 @@ static s64 clear_range(struct inode *i, u64 off, u64 end)
 	return 0;
 }
 
-/* Make the range present, in steps: memory may end. */
+/* Make the range present, or nothing of it, in steps: memory may end. */
 static s64 fill_range(struct inode *i, u64 off, u64 end)
 {
+	struct quire_space *space = i->mapping.space;
+	u64 start = off;
 	s64 r = 0;
+
+	if (space && space->limit &&
+	    (end - 1) / QUIRE_PAGE_SIZE - off / QUIRE_PAGE_SIZE >= space->limit)
+		return -ENOSPC;
 
 	while (!r && off < end) {
 		u64 to = quire_min(end, off + (1UL << 20));
@@ -273,6 +279,8 @@ static s64 fill_range(struct inode *i, u64 off, u64 end)
 			r = -EINTR;
 		off = to;
 	}
+	if (r)
+		quire_cache_unfill(&i->mapping, start, off);
 	return r;
 }
 
@@ -303,8 +311,6 @@ static s64 fallocate_locked(struct inode *i, int mode, u64 off, u64 end)
 		r = fill_range(i, off, end);
 		if (r == -ENOMEM)
 			r = -ENOSPC;
-		if (r && end > i->size)
-			quire_cache_truncate(&i->mapping, i->size);
 	}
 	if (!r && !(mode & FALLOC_KEEP_SIZE) && end > i->size)
 		r = set_larger(i, end);

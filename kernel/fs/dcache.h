@@ -70,10 +70,38 @@ bool inode_owner_or_capable(struct inode *i);
 void now_coarse(struct timespec64 *t);
 u32 current_umask(void);
 
+/* Give up a tree of which no path is left: all its entries go, as soon as nobody has them. */
+void dentry_kill_tree(struct dentry *root);
+
+/* inode.c: a mount begins or ceases to use fs.  Sleeps. */
+void fs_use(struct fs *fs);
+void fs_unuse(struct fs *fs);
+/* n numbers for st_dev of file systems without a device. */
+u64 fs_new_dev(unsigned n);
+
+/* mount.c: what paths do with mounts.  On to what is mounted on *p, and on that. */
+void mount_down(struct path *p);
+/* *p is the root of its mount: on to what that covers; false: it isn't mounted on anything. */
+bool mount_up(struct path *p);
+/* Does something in the caller's namespace cover d? */
+bool dentry_is_mountpoint_here(struct dentry *d);
+/* d has lost its name: so do the mounts on it, in all namespaces.  Sleeps. */
+void mounts_leave(struct dentry *d);
+/* root is that of the first namespace. */
+void mount_first(struct mount *root);
+
 /* layerfs.c: the file system of this kernel, over the export with this tag, which is the
  * folder `base` of the host ("" for "/"; kept). */
 struct fs *layerfs_new(const char *tag, const char *base, bool through, struct dentry **root,
 		       int *err);
+
+struct linux_statfs { /* struct statfs of x86-64 */
+	s64 type, bsize;
+	u64 blocks, bfree, bavail, files, ffree;
+	s32 fsid[2];
+	s64 namelen, frsize, flags, spare[4];
+};
+_Static_assert(sizeof(struct linux_statfs) == 120, "struct statfs");
 
 #define MAKEDEV(major, minor) \
 	((u64)(((minor)&0xffu) | ((major)&0xfffu) << 8 | (u64)((minor) & ~0xffu) << 12))

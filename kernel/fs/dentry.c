@@ -243,6 +243,29 @@ struct dentry *dentry_parent(struct dentry *d)
 	return p;
 }
 
+void dentry_kill_tree(struct dentry *root)
+{
+	struct dentry *d;
+	bool gone;
+
+	do {
+		spin_lock(&d_lock);
+		for (d = root; !list_empty(&d->children);)
+			d = list_first(&d->children, struct dentry, sibling);
+		if (d != root)
+			hash_del_locked(d);
+		__atomic_store_n(&d->unlinked, true, __ATOMIC_RELEASE);
+		/* Who still has it frees it. */
+		gone = d != root && !__atomic_load_n(&d->refs, __ATOMIC_ACQUIRE) && !d->dead;
+		if (gone)
+			d->dead = true;
+		spin_unlock(&d_lock);
+		if (gone)
+			dentry_free(d);
+	} while (d != root);
+	dentry_put(root);
+}
+
 /* ---- look-up -------------------------------------------------------------------------------- */
 
 struct dentry *dentry_cached(struct dentry *parent, const char *name, size_t len)

@@ -102,8 +102,10 @@ void file_put(struct file *f)
 		locks_release_file(f);
 	if (f->ops && f->ops->release)
 		f->ops->release(f);
-	if (f->writer)
+	if (f->writer) {
 		inode_allow_write_end(f->inode);
+		mount_drop_write(f->path.mnt);
+	}
 	if (f->inode)
 		inode_put(f->inode);
 	path_put(&f->path);
@@ -159,10 +161,15 @@ s64 file_read_kernel(struct file *f, void *buf, size_t n, u64 pos)
 static int count_writer(struct file *f)
 {
 	s32 n = __atomic_load_n(&f->inode->writers, __ATOMIC_RELAXED);
+	int err = mount_want_write(f->path.mnt);
 
+	if (err)
+		return err;
 	do {
-		if (n < 0)
+		if (n < 0) {
+			mount_drop_write(f->path.mnt);
 			return -ETXTBSY;
+		}
 	} while (!__atomic_compare_exchange_n(&f->inode->writers, &n, n + 1, true, __ATOMIC_ACQ_REL,
 					      __ATOMIC_RELAXED));
 	f->writer = true;
@@ -189,8 +196,9 @@ static int truncate_open(struct inode *i)
 }
 
 /* May i be opened with these flags?  0 or -errno. */
-static int check_open(struct inode *i, u32 flags, bool created)
+static int check_open(const struct path *p, u32 flags, bool created)
 {
+	struct inode *i = p->dentry->inode;
 	u32 acc = flags & O_ACCMODE;
 	unsigned want = acc == O_RDONLY ? 4 : acc == O_WRONLY ? 2 : 6;
 	int err;
@@ -208,6 +216,8 @@ static int check_open(struct inode *i, u32 flags, bool created)
 		if (err)
 			return err;
 	}
+	if ((S_ISCHR(i->mode) || S_ISBLK(i->mode)) && path_nodev(p))
+		return -EACCES;
 	if (S_ISSOCK(i->mode) || S_ISBLK(i->mode))
 		return -ENXIO;
 	if ((flags & O_NOATIME) && !inode_owner_or_capable(i))
@@ -236,7 +246,7 @@ static int open_inode(const struct path *p, u32 flags, bool created, struct file
 	int err = 0;
 
 	if (!(flags & O_PATH))
-		err = check_open(i, flags, created);
+		err = check_open(p, flags, created);
 	else if ((flags & O_DIRECTORY) && !S_ISDIR(i->mode))
 		err = -ENOTDIR;
 	if (err)
@@ -263,7 +273,11 @@ static int open_inode(const struct path *p, u32 flags, bool created, struct file
 		if (!f->writer && __atomic_load_n(&i->writers, __ATOMIC_RELAXED) < 0)
 			err = -ETXTBSY;
 		else
+			err = mount_want_write(p->mnt);
+		if (!err) {
 			err = truncate_open(i);
+			mount_drop_write(p->mnt);
+		}
 	}
 	if (!err) {
 		f->flags |= flags & O_NOCTTY; /* for terminals' open alone */
@@ -297,7 +311,9 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 		return flags & O_EXCL && !w->last_slash ? -EEXIST : -EISDIR;
 	mutex_lock(&dir->lock);
 	d = dentry_lookup_locked(parent, w->last, w->last_len, &err);
-	if (d && !d->inode) {
+	if (d && !d->inode)
+		err = mount_want_write(w->path.mnt);
+	if (d && !d->inode && !err) {
 		err = may_create(dir);
 		if (!err)
 			err = dir->ops->create
@@ -305,6 +321,7 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 						     S_IFREG | (mode & 07777 & ~current_umask()), 0)
 				  : -ENOENT;
 		*created = !err;
+		mount_drop_write(w->path.mnt);
 	}
 	mutex_unlock(&dir->lock);
 	if (!d)
@@ -337,12 +354,15 @@ static int make_tmpfile(struct walk *w, u32 mode)
 
 	if (!S_ISDIR(dir->mode))
 		return -ENOTDIR;
-	err = may_create(dir);
+	err = mount_want_write(w->path.mnt);
 	if (err)
 		return err;
-	if (!dir->ops->tmpfile)
-		return -EOPNOTSUPP;
-	err = dir->ops->tmpfile(dir, S_IFREG | (mode & 07777 & ~current_umask()), &i);
+	err = may_create(dir);
+	if (!err && !dir->ops->tmpfile)
+		err = -EOPNOTSUPP;
+	if (!err)
+		err = dir->ops->tmpfile(dir, S_IFREG | (mode & 07777 & ~current_umask()), &i);
+	mount_drop_write(w->path.mnt);
 	if (err)
 		return err;
 	n = snprintf(name, sizeof(name), "#%lu", i->ino);

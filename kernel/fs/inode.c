@@ -45,6 +45,36 @@ static const struct quire_mapping_ops memory_mapping_ops = {
     .dirtied = mapping_dirtied,
 };
 
+/* ---- file systems -------------------------------------------------------------------- */
+
+u64 fs_new_dev(unsigned n)
+{
+	static u32 last = 0x20;
+
+	return MAKEDEV(0, __atomic_fetch_add(&last, n, __ATOMIC_RELAXED) & 0xfffff);
+}
+
+static void fs_unref(struct fs *fs)
+{
+	if (!__atomic_sub_fetch(&fs->refs, 1, __ATOMIC_ACQ_REL))
+		quire_kfree(fs);
+}
+
+void fs_use(struct fs *fs)
+{
+	__atomic_add_fetch(&fs->uses, 1, __ATOMIC_RELAXED);
+}
+
+void fs_unuse(struct fs *fs)
+{
+	if (__atomic_sub_fetch(&fs->uses, 1, __ATOMIC_ACQ_REL) || !fs->transient)
+		return;
+	dentry_kill_tree(fs->root);
+	fs_unref(fs);
+}
+
+/* ---- allocation and counting --------------------------------------------------------- */
+
 void inode_init(struct inode *i, struct fs *fs, u32 mode)
 {
 	const struct cred *c = current()->cred;
@@ -58,6 +88,8 @@ void inode_init(struct inode *i, struct fs *fs, u32 mode)
 	i->nlink = 1;
 	if (fs)
 		i->ino = __atomic_add_fetch(&fs->next_ino, 1, __ATOMIC_RELAXED);
+	if (fs && fs->transient)
+		__atomic_add_fetch(&fs->refs, 1, __ATOMIC_RELAXED);
 	now_coarse(&i->mtime);
 	i->atime = i->ctime = i->mtime;
 	mutex_init(&i->lock, RANK_HOST_OUTER + 8);
@@ -99,6 +131,8 @@ void inode_put(struct inode *i)
 	if (S_ISREG(i->mode))
 		quire_mapping_destroy(&i->mapping);
 	quire_kmem_free(fs && fs->inodes ? fs->inodes : inode_cache, i);
+	if (fs && fs->transient)
+		fs_unref(fs);
 }
 
 /* ---- permissions ---------------------------------------------------------------------- */
@@ -164,7 +198,7 @@ int may_delete(struct inode *dir, struct dentry *victim, bool is_dir)
 		return -ENOTDIR;
 	if (!is_dir && S_ISDIR(i->mode))
 		return -EISDIR;
-	return victim->mounted ? -EBUSY : 0;
+	return dentry_is_mountpoint_here(victim) ? -EBUSY : 0;
 }
 
 int inode_deny_write(struct inode *i)

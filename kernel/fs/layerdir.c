@@ -148,6 +148,12 @@ static struct node *new_here(struct inode *dir, u32 mode)
 	return n;
 }
 
+/* Why there is none. */
+static int no_node(struct inode *dir)
+{
+	return layer_is_full(layer_of(dir)) ? -ENOSPC : -ENOMEM;
+}
+
 static void born(struct inode *dir, struct dentry *d, struct node *n)
 {
 	dentry_instantiate(d, &n->i);
@@ -189,7 +195,7 @@ int layer_create(struct inode *dir, struct dentry *d, u32 mode, u64 rdev)
 		return create_through(dir, d, mode);
 	n = new_here(dir, mode);
 	if (!n)
-		return -ENOMEM;
+		return no_node(dir);
 	n->i.rdev = rdev;
 	born(dir, d, n);
 	return 0;
@@ -203,7 +209,7 @@ int layer_tmpfile(struct inode *dir, u32 mode, struct inode **out)
 		return -EOPNOTSUPP;
 	n = new_here(dir, mode);
 	if (!n)
-		return -ENOMEM;
+		return no_node(dir);
 	n->i.nlink = 0;
 	*out = &n->i;
 	return 0;
@@ -220,7 +226,7 @@ int layer_mkdir(struct inode *dir, struct dentry *d, u32 mode)
 	}
 	n = new_here(dir, S_IFDIR | (mode & 07777));
 	if (!n)
-		return -ENOMEM;
+		return no_node(dir);
 	n->i.size = QUIRE_PAGE_SIZE;
 	dir->nlink++;
 	born(dir, d, n);
@@ -239,7 +245,7 @@ int layer_symlink(struct inode *dir, struct dentry *d, const char *target)
 	}
 	n = new_here(dir, S_IFLNK | 0777);
 	if (!n)
-		return -ENOMEM;
+		return no_node(dir);
 	n->target = quire_kmalloc(len + 1, GFP_KERNEL);
 	if (!n->target) {
 		inode_put(&n->i);
@@ -263,6 +269,9 @@ int layer_link(struct inode *dir, struct dentry *d, struct inode *target)
 			return err;
 		d->in_store = true;
 	}
+	/* Each further name counts as an inode: a name takes memory, too. */
+	if (layer_of(dir)->limited && target->nlink && !layer_take_inode(layer_of(dir)))
+		return -ENOSPC;
 	inode_get(target);
 	dentry_instantiate(d, target);
 	target->nlink++;
@@ -300,6 +309,8 @@ static void commit_whiteout(struct dentry *w)
 
 static void lost_name(struct inode *i, u32 names)
 {
+	if (layer_of(i)->limited && i->nlink > 1 && !S_ISDIR(i->mode))
+		layer_give_inode(layer_of(i));
 	i->nlink = i->nlink > names ? i->nlink - names : 0;
 	inode_touch(i, ATTR_CTIME);
 	if (!i->nlink)

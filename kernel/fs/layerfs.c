@@ -32,7 +32,6 @@
 static struct spinlock table_lock = SPINLOCK_INIT(RANK_HOST_MID + 9);
 static struct list *table;
 static struct quire_kmem *node_cache;
-static u64 next_minor = 0x20;
 
 static const struct inode_ops layer_ops;
 static struct inode_ops through_ops; /* layer_ops with revalidate; set once */
@@ -110,6 +109,8 @@ static void node_release(struct inode *i)
 		p9_clunk(n->wfid);
 	quire_kfree(n->target);
 	hint_drop(n);
+	if (layer_of(i)->limited && !n->uncounted)
+		layer_give_inode(layer_of(i));
 }
 
 /* ---- making nodes --------------------------------------------------------------------------- */
@@ -125,6 +126,8 @@ static void set_ops(struct layer *l, struct node *n)
 				   l->through ? &through_mapping_ops : &layer_mapping_ops, false);
 	else
 		i->mapping.charged = true; /* memory is its only store */
+	if (l->limited)
+		i->mapping.space = &l->space;
 }
 
 static struct node *node_alloc(struct layer *l, u32 mode)
@@ -148,6 +151,11 @@ struct node *node_new(struct layer *l, u32 mode)
 
 	if (n && S_ISDIR(mode))
 		n->i.nlink = 2;
+	if (n && l->limited && !layer_take_inode(l)) {
+		n->uncounted = true;
+		inode_put(&n->i);
+		return NULL;
+	}
 	return n;
 }
 
@@ -604,40 +612,24 @@ static const struct inode_ops layer_ops = {
 /* ---- the file system
  * ------------------------------------------------------------------------------ */
 
-struct linux_statfs { /* struct statfs of x86-64 */
-	s64 type, bsize;
-	u64 blocks, bfree, bavail, files, ffree;
-	s32 fsid[2];
-	s64 namelen, frsize, flags, spare[4];
-};
-
 static void layer_statfs(struct fs *fs, void *out)
 {
 	struct layer *l = quire_container_of(fs, struct layer, fs);
 	struct linux_statfs *s = out;
 	struct p9_statfs p;
 
-	memset(s, 0, sizeof(*s));
-	s->type = fs->magic;
-	s->bsize = s->frsize = QUIRE_PAGE_SIZE;
-	s->namelen = NAME_MAX;
-	if (l->client && !p9_statfs(l->root_fid, &p)) {
-		s->type = p.type;
-		s->bsize = s->frsize = p.bsize;
-		s->blocks = p.blocks;
-		s->bfree = p.bfree;
-		s->bavail = p.bavail;
-		s->files = p.files;
-		s->ffree = p.ffree;
-		s->fsid[0] = (s32)p.fsid;
-		s->fsid[1] = (s32)(p.fsid >> 32);
-		s->namelen = p.namelen;
+	if (p9_statfs(l->root_fid, &p))
 		return;
-	}
-	s->blocks = quire_total_pages() / 2;
-	s->bfree = s->bavail = quire_min(quire_free_pages(), s->blocks);
-	s->files = s->blocks;
-	s->ffree = s->bfree;
+	s->type = p.type;
+	s->bsize = s->frsize = p.bsize;
+	s->blocks = p.blocks;
+	s->bfree = p.bfree;
+	s->bavail = p.bavail;
+	s->files = p.files;
+	s->ffree = p.ffree;
+	s->fsid[0] = (s32)p.fsid;
+	s->fsid[1] = (s32)(p.fsid >> 32);
+	s->namelen = p.namelen;
 }
 
 static void init_once(void)
@@ -651,7 +643,7 @@ static void init_once(void)
 	through_ops.revalidate = layer_revalidate;
 }
 
-static struct layer *layer_alloc(const char *type, const char *source)
+struct layer *layer_alloc(const char *type, unsigned devices)
 {
 	struct layer *l;
 
@@ -661,14 +653,12 @@ static struct layer *layer_alloc(const char *type, const char *source)
 	if (!l)
 		return NULL;
 	l->fs.type = type;
-	l->fs.source = source;
-	l->fs.dev = MAKEDEV(0, next_minor);
-	next_minor += LAYER_DEVS;
+	l->fs.dev = fs_new_dev(devices);
+	list_init(&l->fs.mounts);
 	l->fs.next_ino = INO_FIRST;
 	l->fs.inodes = node_cache;
 	l->fs.inode_last = node_last;
 	l->fs.inode_dirty = node_dirty;
-	l->fs.statfs = layer_statfs;
 	spin_init(&l->dev_lock, RANK_HOST_MID + 10);
 	return l;
 }
@@ -682,10 +672,20 @@ static struct dentry *root_dentry(struct node *n)
 	return d;
 }
 
+struct dentry *layer_root(struct layer *l, u32 mode)
+{
+	struct node *n = node_new(l, mode);
+	struct dentry *d = n ? root_dentry(n) : NULL;
+
+	if (n && !d)
+		inode_put(&n->i);
+	return d;
+}
+
 struct fs *layerfs_new(const char *tag, const char *base, bool through, struct dentry **root,
 		       int *err)
 {
-	struct layer *l = layer_alloc("9p", tag);
+	struct layer *l = layer_alloc("9p", LAYER_DEVS);
 	struct p9_fid *fid;
 	struct node *n;
 
@@ -695,6 +695,7 @@ struct fs *layerfs_new(const char *tag, const char *base, bool through, struct d
 	l->through = through;
 	l->base = base;
 	l->fs.magic = 0x01021997;
+	l->fs.statfs = layer_statfs;
 	l->fs.sync = through ? layer_sync : NULL;
 	l->fs.fsync = layer_fsync;
 	*err = p9_mount(tag, &l->client, &l->root_fid);
@@ -707,27 +708,8 @@ struct fs *layerfs_new(const char *tag, const char *base, bool through, struct d
 		return NULL;
 	}
 	*root = root_dentry(n);
+	l->fs.root = *root;
 	if (*root)
 		layer_note_device(l, n->dev_index, *root);
 	return &l->fs;
-}
-
-struct fs *memfs_new(const char *type, struct dentry **root)
-{
-	struct layer *l = layer_alloc(type, type);
-	struct node *n;
-
-	if (!l)
-		return NULL;
-	l->fs.magic = 0x01021994;
-	n = node_new(l, S_IFDIR | 0755);
-	*root = n ? root_dentry(n) : NULL;
-	return *root ? &l->fs : NULL;
-}
-
-struct inode *memfs_inode(struct fs *fs, u32 mode)
-{
-	struct node *n = node_new(quire_container_of(fs, struct layer, fs), mode);
-
-	return n ? &n->i : NULL;
 }

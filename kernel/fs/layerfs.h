@@ -31,6 +31,11 @@ struct layer {
 	u32 ndevs;                /* guarded by dev_lock */
 	struct layer_dev devs[LAYER_DEVS];
 	const char *base; /* path of the root on the host, "" for "/" */
+	/* memfs.c: */
+	bool limited;             /* pages and inodes are counted */
+	struct quire_space space; /* pages */
+	u64 inode_limit, inodes;  /* limit 0: none; atomic */
+	u32 mode, uid, gid;       /* of the root, for /proc/mounts */
 };
 
 struct node {
@@ -48,6 +53,7 @@ struct node {
 	struct hint *hint;            /* layerhint.c: names listed lately */
 	char *target;                 /* of a symbolic link; null: not read yet; set once */
 	u8 dev_index;                 /* in layer->devs */
+	bool uncounted;               /* it found no room among its layer's inodes */
 	u32 dirty;                    /* differs from the store; atomic */
 	u32 synced;                   /* layer_sync()'s pass; guarded by table_lock */
 };
@@ -61,7 +67,18 @@ static inline struct layer *layer_of(struct inode *i)
 	return quire_container_of(i->fs, struct layer, fs);
 }
 
-/* A node without a store, with one reference; null: no memory. */
+/* Without content; devices: how many numbers of devices it takes.  Null: no memory. */
+struct layer *layer_alloc(const char *type, unsigned devices);
+/* A root for it, without a store; null: no memory. */
+struct dentry *layer_root(struct layer *l, u32 mode);
+/* One more inode of a limited one (false: it is full), and one less. */
+bool layer_take_inode(struct layer *l);
+void layer_give_inode(struct layer *l);
+static inline bool layer_is_full(const struct layer *l)
+{
+	return l->inode_limit && __atomic_load_n(&l->inodes, __ATOMIC_RELAXED) >= l->inode_limit;
+}
+/* A node without a store, with one reference; null: no memory, or the layer is full. */
 struct node *node_new(struct layer *l, u32 mode);
 /* The node of the file fid is a handle of; consumes fid in any case. */
 int node_from_fid(struct layer *l, struct p9_fid *fid, struct node **out);

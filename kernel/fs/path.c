@@ -6,32 +6,25 @@
  * first, without the directory's lock.  A symbolic link's target is put in front of what
  * is left of the path, so there is no recursion.
  *
- * Locking: none held between steps.  Mounts are never taken away, so they need no
- * counting.
+ * Locking: none held between steps.
  */
 #include <quire/assert.h>
 #include <quire/page.h>
 #include <quire/string.h>
 
 #include "../lib/string.h"
-#include "dcache.h"
+#include "mount.h"
 
 #define LINKS_MAX 40
-
-static struct mount *root_mount(void)
-{
-	REQUIRE(!list_empty(&mounts));
-	return list_first(&mounts, struct mount, all);
-}
 
 static void get_fs_path(struct path *out, bool root)
 {
 	struct fsctx *fs = current()->fs;
 
 	if (!fs) {
-		out->mnt = root_mount();
+		out->mnt = first_ns->root;
 		out->dentry = out->mnt->root;
-		dentry_get(out->dentry);
+		path_get(out);
 		return;
 	}
 	spin_lock(&fs->lock);
@@ -60,13 +53,18 @@ u32 current_umask(void)
 void path_get(const struct path *p)
 {
 	dentry_get(p->dentry);
+	if (p->mnt)
+		mount_get(p->mnt);
 }
 
 void path_put(struct path *p)
 {
 	if (p->dentry)
 		dentry_put(p->dentry);
+	if (p->mnt)
+		mount_put(p->mnt);
 	p->dentry = NULL;
+	p->mnt = NULL;
 }
 
 /* ---- strings from user space ------------------------------------------------------------ */
@@ -141,33 +139,22 @@ void walk_end(struct walk *w)
 
 void walk_enter(struct walk *w, struct dentry *d)
 {
-	struct mount *m;
-
 	dentry_put(w->path.dentry);
-	while ((m = __atomic_load_n(&d->mounted, __ATOMIC_ACQUIRE))) {
-		dentry_get(m->root);
-		dentry_put(d);
-		d = m->root;
-		w->path.mnt = m;
-	}
 	w->path.dentry = d;
+	if (quire_unlikely(__atomic_load_n(&d->mounted, __ATOMIC_ACQUIRE)))
+		mount_down(&w->path);
 }
 
 static void walk_up(struct walk *w)
 {
-	struct dentry *d;
-
 	for (;;) {
 		if (w->path.dentry == w->root.dentry && w->path.mnt == w->root.mnt)
 			return;
-		if (w->path.dentry != w->path.mnt->root || !w->path.mnt->parent)
+		if (!w->path.mnt || w->path.dentry != w->path.mnt->root)
 			break;
 		/* The root of a mount: on to what it covers. */
-		d = w->path.mnt->at;
-		dentry_get(d);
-		dentry_put(w->path.dentry);
-		w->path.dentry = d;
-		w->path.mnt = w->path.mnt->parent;
+		if (!mount_up(&w->path))
+			return;
 	}
 	walk_enter(w, dentry_parent(w->path.dentry));
 }
@@ -179,7 +166,7 @@ int walk_link(struct walk *w, struct dentry *d, const char *tail, const char **n
 	char *buf = NULL;
 	int n = -ELOOP;
 
-	if (++w->links > LINKS_MAX)
+	if (++w->links > LINKS_MAX || path_nosymfollow(&w->path))
 		goto out;
 	buf = quire_kmalloc(PATH_MAX + tail_len + 1, GFP_KERNEL);
 	n = -ENOMEM;
@@ -310,7 +297,7 @@ int path_lookup(int dirfd, const char *path, u32 flags, struct path *out)
 		err = -ENOTDIR;
 	if (!err) {
 		*out = w.path;
-		path_get(out);
+		w.path = (struct path){0};
 	}
 	walk_end(&w);
 	return err;
@@ -349,14 +336,17 @@ static char *prepend(char *at, const char *buf, const char *s, size_t len)
 }
 
 /* The names from p up to root, at the end of the buffer; null when they don't fit. */
-static char *name_up_locked(const struct path *p, const struct path *root, char *buf, char *end)
+static char *name_up_locked(const struct path *p, const struct path *root, char *buf, char *end,
+			    bool *reached)
 {
 	const struct dentry *d = p->dentry;
 	const struct mount *m = p->mnt;
 	char *at = end;
 
+	*reached = true;
 	while (at && !(d == root->dentry && m == root->mnt)) {
 		if (m && d == m->root) {
+			*reached = m->parent;
 			if (!m->parent)
 				break;
 			d = m->at;
@@ -372,26 +362,57 @@ static char *name_up_locked(const struct path *p, const struct path *root, char 
 	return at == end ? prepend(at, buf, "/", 1) : at;
 }
 
-char *path_name(const struct path *p, char *buf, size_t max)
+char *path_name_from(const struct path *p, const struct path *root, char *buf, size_t max,
+		     bool *reached)
 {
-	static const char deleted[] = " (deleted)";
 	char *end = buf + max - 1, *at;
-	struct path root;
 
+	*reached = true;
 	if (!p->dentry || max < 2)
 		return NULL;
 	*end = 0;
 	if (!p->mnt) /* pipes and the like: the dentry's name is a label */
 		return prepend(end, buf, p->dentry->name, p->dentry->len);
-	if (p->dentry->unlinked && !p->dentry->inode->fs->uncached) {
-		end = prepend(end, buf, deleted, sizeof(deleted) - 1);
-		if (!end)
-			return NULL;
-	}
-	fs_get_root(&root);
+	spin_lock(&mount_lock);
 	spin_lock(&d_lock);
-	at = name_up_locked(p, &root, buf, end);
+	at = name_up_locked(p, root, buf, end, reached);
 	spin_unlock(&d_lock);
+	spin_unlock(&mount_lock);
+	return at;
+}
+
+char *dentry_name(const struct dentry *d, char *buf, size_t max)
+{
+	static const char deleted[] = "//deleted";
+	char *end = buf + max - 1, *at = end;
+
+	*end = 0;
+	if (d->unlinked && d->parent)
+		at = end = prepend(end, buf, deleted, sizeof(deleted) - 1);
+	spin_lock(&d_lock);
+	for (; d->parent; d = d->parent) {
+		at = prepend(at, buf, d->name, d->len);
+		at = prepend(at, buf, "/", 1);
+	}
+	spin_unlock(&d_lock);
+	return at == end ? prepend(at, buf, "/", 1) : at;
+}
+
+char *path_name(const struct path *p, char *buf, size_t max)
+{
+	static const char deleted[] = " (deleted)";
+	bool gone = p->dentry && p->mnt && p->dentry->unlinked && !p->dentry->inode->fs->uncached;
+	size_t more = gone ? sizeof(deleted) - 1 : 0;
+	struct path root;
+	bool reached;
+	char *at;
+
+	if (max < more + 2)
+		return NULL;
+	fs_get_root(&root);
+	at = path_name_from(p, &root, buf, max - more, &reached);
 	path_put(&root);
+	if (at && gone)
+		memcpy(buf + max - sizeof(deleted), deleted, sizeof(deleted));
 	return at;
 }

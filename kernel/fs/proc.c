@@ -12,6 +12,7 @@
 
 #include "../lib/print.h"
 #include "../lib/string.h"
+#include "dcache.h"
 #include "proc_text.h"
 #include "procfs.h"
 
@@ -464,7 +465,7 @@ static const struct proc_entry root_entry = {"", S_IFDIR | 0555, .dir = root_tab
 					     .names = &pid_names};
 
 struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_entry *top,
-		       struct dentry **root)
+		       struct dentry **root, bool transient)
 {
 	struct proc_node n = {.entry = top};
 	struct proc_ctx none = {0};
@@ -472,23 +473,29 @@ struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_e
 	struct dentry *d = dentry_new(NULL, "/", 1);
 	if (fs)
 		*fs = (struct fs){.type = type,
-				  .source = type,
 				  .dev = dev,
+				  .transient = transient,
+				  .refs = 1,
 				  .magic = magic,
 				  .noexec = true,
 				  .uncached = true};
 	struct inode *i = fs ? node_inode(fs, &n, &none) : NULL;
 	if (!d || !i) {
+		if (i)
+			inode_put(i);
+		if (d)
+			dentry_drop_new(d);
 		quire_kfree(fs);
-		return NULL; /* at boot: the machine doesn't start, nothing to undo */
+		return NULL;
 	}
+	list_init(&fs->mounts);
 	i->ino = 1;
 	dentry_instantiate(d, i);
-	*root = d;
+	*root = fs->root = d;
 	return fs;
 }
 
 struct fs *procfs_new(struct dentry **root)
 {
-	return proc_fs_new("proc", 20, 0x9fa0, &root_entry, root);
+	return proc_fs_new("proc", fs_new_dev(1), 0x9fa0, &root_entry, root, true);
 }

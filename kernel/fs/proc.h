@@ -99,9 +99,10 @@ struct uspace *proc_uspace(struct proc_ctx *c);
  * opened it had CAP_SYS_ADMIN. */
 u64 proc_file_mm_id(const struct file *f);
 bool proc_file_admin(const struct file *f);
-/* A file system whose root has this table; null: no memory. */
+/* A file system whose root has this table, which ends with its last mount if it is transient;
+ * null: no memory. */
 struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_entry *top,
-		       struct dentry **root);
+		       struct dentry **root, bool transient);
 const struct proc_node *proc_node_of(const struct file *f);
 
 /* proc_mem.c */
@@ -134,6 +135,9 @@ int proc_show_smaps_rollup(struct seq *s, struct proc_ctx *c);
 s64 proc_clear_refs(struct proc_ctx *c, char *buf, size_t n);
 int proc_show_mounts(struct seq *s, struct proc_ctx *c);
 int proc_show_mountinfo(struct seq *s, struct proc_ctx *c);
+int proc_show_mountstats(struct seq *s, struct proc_ctx *c);
+/* nsfs.c */
+extern const struct proc_entry proc_ns_table[];
 
 /* proc_pid.c: what /proc/PID and /proc/PID/task/TID have. */
 extern const struct proc_entry proc_pid_table[], proc_tid_table[];

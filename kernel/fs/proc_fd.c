@@ -9,6 +9,7 @@
 #include "../io/fdtable.h"
 #include "../lib/print.h"
 #include "../lib/string.h"
+#include "mount.h"
 #include "proc.h"
 
 /* The open file of descriptor c->number, referenced, or null. */
@@ -59,27 +60,15 @@ static int fd_follow(struct proc_ctx *c, struct path *out)
 	return 0;
 }
 
-static u64 mount_id(const struct mount *m)
-{
-	struct mount *at;
-	u64 id = 20;
-	list_for_each (at, &mounts, all) {
-		id++;
-		if (at == m)
-			return id;
-	}
-	return 13; /* of what is in no tree */
-}
-
 static int fdinfo_show(struct seq *s, struct proc_ctx *c)
 {
 	bool cloexec = false;
 	struct file *f = ctx_file(c, &cloexec);
 	if (!f)
 		return -ENOENT;
-	seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%lu\nino:\t%lu\n", f->pos,
-		   f->flags | (cloexec ? O_CLOEXEC : 0), mount_id(f->path.mnt),
-		   f->inode ? f->inode->ino : 0);
+	seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n", f->pos,
+		   f->flags | (cloexec ? O_CLOEXEC : 0),
+		   f->path.mnt ? f->path.mnt->id : NO_MOUNT_ID, f->inode ? f->inode->ino : 0);
 	if (f->ops && f->ops->show_fdinfo) {
 		char *page = quire_kmalloc(QUIRE_PAGE_SIZE, GFP_KERNEL | GFP_ZERO);
 		if (page) {
@@ -155,54 +144,3 @@ static bool fdinfo_next(const struct proc_node *dir, struct proc_ctx *c, u32 fro
 const struct proc_names proc_fd_names = {.find = fd_find, .next = fd_next, .prefix = ""};
 const struct proc_names proc_fdinfo_names = {
     .find = fdinfo_find, .next = fdinfo_next, .prefix = ""};
-
-/* ---- mounts ----------------------------------------------------------------------------- */
-
-/* Where m is mounted; on kmalloc'ed memory behind *page. */
-static char *mount_point(struct mount *m, char **page)
-{
-	struct path p = {m, m->root};
-	*page = quire_kmalloc(PATH_MAX, GFP_KERNEL);
-	return *page ? path_name(&p, *page, PATH_MAX) : NULL;
-}
-
-static const char *options_of(const struct mount *m)
-{
-	if (m->options && *m->options)
-		return m->options;
-	return m->fs->readonly ? "ro" : "rw";
-}
-
-int proc_show_mounts(struct seq *s, struct proc_ctx *c)
-{
-	struct mount *m;
-	(void)c;
-	list_for_each (m, &mounts, all) {
-		char *page, *at = mount_point(m, &page);
-		seq_escape(s, m->fs->source, " \t\n\\#");
-		seq_putc(s, ' ');
-		seq_escape(s, at ? at : "/", " \t\n\\#");
-		seq_printf(s, " %s %s 0 0\n", m->fs->type, options_of(m));
-		quire_kfree(page);
-	}
-	return 0;
-}
-
-int proc_show_mountinfo(struct seq *s, struct proc_ctx *c)
-{
-	struct mount *m;
-	(void)c;
-	list_for_each (m, &mounts, all) {
-		char *page, *at = mount_point(m, &page);
-		u64 dev = m->fs->dev;
-		seq_printf(s, "%lu %lu %u:%u / ", mount_id(m),
-			   m->parent ? mount_id(m->parent) : 1UL, (unsigned)(dev >> 8 & 0xfff),
-			   (unsigned)((dev & 0xff) | (dev >> 12 & 0xfff00)));
-		seq_escape(s, at ? at : "/", " \t\n\\");
-		seq_printf(s, " %s - %s ", options_of(m), m->fs->type);
-		seq_escape(s, m->fs->source, " \t\n\\");
-		seq_printf(s, " %s\n", m->fs->readonly ? "ro" : "rw");
-		quire_kfree(page);
-	}
-	return 0;
-}

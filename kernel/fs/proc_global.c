@@ -273,8 +273,8 @@ int proc_show_version(struct seq *s, struct proc_ctx *c)
 int proc_show_filesystems(struct seq *s, struct proc_ctx *c)
 {
 	(void)c;
-	seq_puts(s, "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tpipefs\nnodev\tsockfs\n"
-		    "nodev\t9p\n");
+	seq_puts(s, "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tsockfs\n"
+		    "nodev\tpipefs\nnodev\tdevpts\nnodev\t9p\n");
 	return 0;
 }
 

@@ -485,6 +485,7 @@ static const struct proc_entry no_entries[] = {{0}};
 	    {"mem", S_IFREG | 0600, .fops = &proc_mem_ops, .guarded = true, .keeps = true},        \
 	    {"mountinfo", S_IFREG | 0444, .show = proc_show_mountinfo},                            \
 	    {"mounts", S_IFREG | 0444, .show = proc_show_mounts},                                  \
+	    {"ns", S_IFDIR | 0511, .dir = proc_ns_table},                                          \
 	    {"numa_maps", S_IFREG | 0444, .show = proc_show_numa_maps, .guarded = true,            \
 	     .keeps = true},                                                                       \
 	    {"oom_adj", S_IFREG | 0644, .show = proc_show_oom_adj, .write = proc_write_oom_adj},   \
@@ -514,6 +515,7 @@ const struct proc_entry proc_pid_table[] = {
     {"io", S_IFREG | 0400, .show = proc_show_pid_io, .guarded = true},
     {"map_files", S_IFDIR | 0500, .dir = no_entries, .names = &proc_map_files_names,
      .guarded = true},
+    {"mountstats", S_IFREG | 0400, .show = proc_show_mountstats},
     {"stat", S_IFREG | 0444, .show = show_pid_stat},
     {"task", S_IFDIR | 0555, .dir = no_entries, .names = &thread_names},
     {"timerslack_ns", S_IFREG | 0666, .show = proc_show_timerslack, .write = proc_write_timerslack},

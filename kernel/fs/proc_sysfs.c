@@ -122,7 +122,12 @@ static const struct proc_entry root_table[] = {
 };
 static const struct proc_entry root_entry = {"", S_IFDIR | 0555, .dir = root_table};
 
-struct fs *sysfs_new(struct dentry **root)
+struct fs *sysfs(struct dentry **root)
 {
-	return proc_fs_new("sysfs", 21, 0x62656572, &root_entry, root);
+	static struct fs *only;
+	if (!only)
+		only = proc_fs_new("sysfs", 21, 0x62656572, &root_entry, root, false);
+	if (only)
+		*root = only->root;
+	return only;
 }

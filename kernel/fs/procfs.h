@@ -5,10 +5,11 @@
 
 #include "vfs.h"
 
-/* The file systems, and their roots with a reference.  Null: no memory. */
+/* The file systems, and their roots, which stay theirs.  Null: no memory.  Each /proc is one of
+ * its own. */
 struct fs *procfs_new(struct dentry **root);
-struct fs *sysfs_new(struct dentry **root);
+struct fs *sysfs(struct dentry **root);
 /* dev/pty.c: /dev/pts. */
-struct fs *devpts_new(struct dentry **root);
+struct fs *devpts(struct dentry **root);
 
 #endif

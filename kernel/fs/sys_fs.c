@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * System calls about file systems and stored content: statfs, sync, space,
- * advice, copying between files, extended attributes, mounting.
+ * advice, copying between files, extended attributes.
  *
  * Locking: none of its own.
  *
  * Extended attributes aren't kept: reading one says that there is none, setting one
- * that it isn't supported.  Nothing can be mounted by a program.
+ * that it isn't supported.
  */
 #include <quire/assert.h>
 #include <quire/page.h>
@@ -14,6 +14,7 @@
 
 #include "../lib/string.h"
 #include "../syscall/syscall.h"
+#include "mount.h"
 #include "sys.h"
 
 #define PIPEFS_MAGIC 0x50495045
@@ -21,15 +22,22 @@
 
 /* ---- statfs ------------------------------------------------------------------------------ */
 
-struct linux_statfs {
-	s64 type, bsize;
-	u64 blocks, bfree, bavail, files, ffree;
-	s32 fsid[2];
-	s64 namelen, frsize, flags, spare[4];
-};
-_Static_assert(sizeof(struct linux_statfs) == 120, "struct statfs");
+/* ST_* of a mount's flags. */
+static s64 statfs_flags(const struct path *p)
+{
+	static const u32 st[][2] = {{MS_RDONLY, 1},        {MS_NOSUID, 2},
+				    {MS_NODEV, 4},         {MS_NOEXEC, 8},
+				    {MS_NOATIME, 0x400},   {MS_NODIRATIME, 0x800},
+				    {MS_RELATIME, 0x1000}, {MS_NOSYMFOLLOW, 0x2000}};
+	s64 flags = 0x20; /* ST_VALID */
 
-static long statfs_out(struct fs *fs, u64 uout)
+	for (unsigned k = 0; p->mnt && k < quire_array_size(st); k++)
+		if (p->mnt->flags & st[k][0])
+			flags |= st[k][1];
+	return p->mnt && p->mnt->fs->readonly ? flags | 1 : flags;
+}
+
+static long statfs_out(struct fs *fs, const struct path *p, u64 uout)
 {
 	struct linux_statfs s = {.bsize = QUIRE_PAGE_SIZE,
 				 .frsize = QUIRE_PAGE_SIZE,
@@ -38,9 +46,7 @@ static long statfs_out(struct fs *fs, u64 uout)
 
 	if (fs && fs->statfs)
 		fs->statfs(fs, &s);
-	s.flags = 0x20; /* ST_VALID */
-	if (fs && fs->readonly)
-		s.flags |= 1;
+	s.flags = statfs_flags(p);
 	return copy_to_user(uout, &s, sizeof(s));
 }
 
@@ -51,7 +57,7 @@ SYSCALL2(statfs, u64, upath, u64, out)
 
 	if (err)
 		return err;
-	err = (int)statfs_out(p.dentry->inode->fs, out);
+	err = (int)statfs_out(p.dentry->inode->fs, &p, out);
 	path_put(&p);
 	return err;
 }
@@ -63,7 +69,7 @@ SYSCALL2(fstatfs, int, fd, u64, out)
 
 	if (!f)
 		return -EBADF;
-	r = statfs_out(f->inode ? f->inode->fs : NULL, out);
+	r = statfs_out(f->inode ? f->inode->fs : NULL, &f->path, out);
 	file_put(f);
 	return r;
 }
@@ -486,32 +492,4 @@ SYSCALL2(lremovexattr, u64, path, u64, name)
 SYSCALL2(fremovexattr, int, fd, u64, name)
 {
 	return xattr_fd(fd, name, 0, 0, 'r');
-}
-
-/* ---- mounting
- * ---------------------------------------------------------------------------------------- */
-
-SYSCALL5(mount, u64, source, u64, target, u64, type, u64, flags, u64, data)
-{
-	(void)source, (void)target, (void)type, (void)flags, (void)data;
-	if (capable(CAP_SYS_ADMIN))
-		syscall_log_missing("mount: the mounts are fixed");
-	return -EPERM;
-}
-
-SYSCALL2(umount2, u64, target, int, flags)
-{
-	struct path p;
-	int err;
-
-	if (flags & ~0xf)
-		return -EINVAL;
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	err = lookup_at(AT_FDCWD, target, flags & 8 ? 0 : LOOKUP_FOLLOW, &p);
-	if (err)
-		return err;
-	err = p.dentry == p.mnt->root ? -EBUSY : -EINVAL;
-	path_put(&p);
-	return err;
 }

@@ -45,7 +45,7 @@ static bool plain_name(const struct walk *w)
 
 /*
  * Lock the parent and find the place for a new name: negative, or -EEXIST.  On success
- * the parent's lock is held.
+ * the parent's lock is held, and the mount is being written to.
  */
 static struct dentry *start_create(struct walk *w, bool is_dir, int *err) NO_TSA
 {
@@ -64,7 +64,12 @@ static struct dentry *start_create(struct walk *w, bool is_dir, int *err) NO_TSA
 	else if (d && !dir->ops->create)
 		*err = -ENOENT; /* what /proc says */
 	else if (d)
+		*err = mount_want_write(w->path.mnt);
+	if (d && !*err) {
 		*err = may_create(dir);
+		if (*err)
+			mount_drop_write(w->path.mnt);
+	}
 	if (*err) {
 		mutex_unlock(&dir->lock);
 		if (d)
@@ -77,6 +82,7 @@ static struct dentry *start_create(struct walk *w, bool is_dir, int *err) NO_TSA
 static void end_create(struct walk *w, struct dentry *d) NO_TSA
 {
 	mutex_unlock(&w->path.dentry->inode->lock);
+	mount_drop_write(w->path.mnt);
 	dentry_put(d);
 }
 
@@ -313,7 +319,8 @@ SYSCALL5(linkat, int, olddir, u64, old, int, newdir, u64, new, int, flags)
 /* ---- removing ---------------------------------------------------------------------------------
  */
 
-static int remove_locked(struct walk *w, bool is_dir)
+/* *gone: the name that was removed, referenced. */
+static int remove_locked(struct walk *w, bool is_dir, struct dentry **gone)
 {
 	struct dentry *parent = w->path.dentry, *d;
 	struct inode *dir = parent->inode;
@@ -337,7 +344,29 @@ static int remove_locked(struct walk *w, bool is_dir)
 			err = dir->ops->unlink ? dir->ops->unlink(dir, d) : -EPERM;
 		mutex_unlock(&d->inode->lock);
 	}
-	dentry_put(d);
+	if (err)
+		dentry_put(d);
+	else
+		*gone = d;
+	return err;
+}
+
+static int remove_walked(struct walk *w, bool is_dir)
+{
+	struct inode *dir = w->path.dentry->inode;
+	struct dentry *gone = NULL;
+	int err = mount_want_write(w->path.mnt);
+
+	if (err)
+		return err;
+	mutex_lock(&dir->lock);
+	err = remove_locked(w, is_dir, &gone);
+	mutex_unlock(&dir->lock);
+	mount_drop_write(w->path.mnt);
+	if (gone) {
+		mounts_leave(gone);
+		dentry_put(gone);
+	}
 	return err;
 }
 
@@ -349,11 +378,7 @@ static long remove_at(int dirfd, u64 upath, bool is_dir)
 	if (err)
 		return err;
 	if (plain_name(&w)) {
-		struct inode *dir = w.path.dentry->inode;
-
-		mutex_lock(&dir->lock);
-		err = remove_locked(&w, is_dir);
-		mutex_unlock(&dir->lock);
+		err = remove_walked(&w, is_dir);
 	} else if (!is_dir) {
 		err = -EISDIR;
 	} else {
@@ -444,7 +469,8 @@ static int check_rename(struct walk *from, struct dentry *fd, struct walk *to, s
 	return err;
 }
 
-static int rename_locked(struct walk *from, struct walk *to, u32 flags) NO_TSA
+/* *gone: the name that was replaced, referenced. */
+static int rename_locked(struct walk *from, struct walk *to, u32 flags, struct dentry **gone) NO_TSA
 {
 	struct inode *fdir = from->path.dentry->inode, *tdir = to->path.dentry->inode, *victim;
 	struct dentry *fd, *td = NULL;
@@ -466,8 +492,29 @@ static int rename_locked(struct walk *from, struct walk *to, u32 flags) NO_TSA
 	}
 	if (fd)
 		dentry_put(fd);
-	if (td)
+	if (td && !err && victim && !(flags & RENAME_EXCHANGE))
+		*gone = td;
+	else if (td)
 		dentry_put(td);
+	return err;
+}
+
+static int rename_walked(struct walk *from, struct walk *to, u32 flags)
+{
+	struct dentry *gone = NULL;
+	int err = mount_want_write(from->path.mnt);
+
+	if (err)
+		return err;
+	lock_parents(from->path.dentry, to->path.dentry);
+	err = rename_locked(from, to, flags, &gone);
+	unlock_parents(from->path.dentry, to->path.dentry);
+	mount_drop_write(from->path.mnt);
+	if (gone) {
+		if (gone->unlinked)
+			mounts_leave(gone);
+		dentry_put(gone);
+	}
 	return err;
 }
 
@@ -493,9 +540,7 @@ static long rename_at(int olddir, u64 old, int newdir, u64 new, u32 flags)
 				  ? -EEXIST
 				  : -EBUSY;
 		} else {
-			lock_parents(from.path.dentry, to.path.dentry);
-			err = rename_locked(&from, &to, flags);
-			unlock_parents(from.path.dentry, to.path.dentry);
+			err = rename_walked(&from, &to, flags);
 		}
 		walk_end(&to);
 	}

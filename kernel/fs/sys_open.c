@@ -255,14 +255,25 @@ SYSCALL1(chroot, u64, upath)
 
 SYSCALL2(getcwd, u64, ubuf, u64, size)
 {
+	static const char unreachable[] = "(unreachable)";
 	char *buf = quire_kmalloc(PATH_MAX, GFP_KERNEL), *name;
-	struct path cwd;
+	struct path cwd, root;
+	bool reached;
 	long r;
 
 	if (!buf)
 		return -ENOMEM;
 	fs_get_cwd(&cwd);
-	name = path_name(&cwd, buf, PATH_MAX);
+	fs_get_root(&root);
+	name = path_name_from(&cwd, &root, buf, PATH_MAX, &reached);
+	path_put(&root);
+	if (name && !reached) {
+		name -= sizeof(unreachable) - 1;
+		if (name >= buf)
+			memcpy(name, unreachable, sizeof(unreachable) - 1);
+		else
+			name = NULL;
+	}
 	if (cwd.dentry->unlinked && !cwd.dentry->inode->fs->uncached) {
 		r = -ENOENT;
 	} else if (!name) {

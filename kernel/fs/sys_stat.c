@@ -10,11 +10,13 @@
 #include <quire/string.h>
 
 #include "../syscall/syscall.h"
+#include "mount.h"
 #include "sys.h"
 
 #define AT_EACCESS 0x200
 #define AT_STATX_SYNC 0x6000
 #define STATX_BASIC 0x7ffu
+#define STATX_MNT_ID 0x1000u
 #define STATX_RESERVED 0x80000000u
 #define UTIME_NOW 0x3fffffffL
 #define UTIME_OMIT 0x3ffffffeL
@@ -31,17 +33,27 @@ int lookup_at(int dirfd, u64 upath, u32 flags, struct path *out)
 	return err;
 }
 
+/* The inode of p and, if asked for, its mount, which may be null; p's references go. */
+static void take(struct path *p, struct inode **out, struct mount **mnt)
+{
+	*out = p->dentry->inode;
+	inode_get(*out);
+	if (mnt) {
+		*mnt = p->mnt;
+		p->mnt = NULL;
+	}
+	path_put(p);
+}
+
 /* What dirfd itself is open on; referenced. */
-static int inode_of_fd(int dirfd, struct inode **out)
+static int inode_of_fd(int dirfd, struct inode **out, struct mount **mnt)
 {
 	struct file *f;
 	struct path p;
 
 	if (dirfd == AT_FDCWD) {
 		fs_get_cwd(&p);
-		*out = p.dentry->inode;
-		inode_get(*out);
-		path_put(&p);
+		take(&p, out, mnt);
 		return 0;
 	}
 	f = fd_get(dirfd);
@@ -50,12 +62,17 @@ static int inode_of_fd(int dirfd, struct inode **out)
 	*out = f->inode;
 	if (f->inode)
 		inode_get(f->inode);
+	if (mnt && f->path.mnt) {
+		*mnt = f->path.mnt;
+		mount_get(*mnt);
+	}
 	file_put(f);
 	return *out ? 0 : -EBADF;
 }
 
-/* The inode that a call with AT_* flags means; referenced. */
-static int inode_at(int dirfd, u64 upath, int flags, struct inode **out)
+/* The inode that a call with AT_* flags means, and, where mnt isn't null, its mount (or null);
+ * referenced. */
+static int inode_at(int dirfd, u64 upath, int flags, struct inode **out, struct mount **mnt)
 {
 	u32 lookup = flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW;
 	struct path p;
@@ -63,19 +80,27 @@ static int inode_at(int dirfd, u64 upath, int flags, struct inode **out)
 	int err;
 
 	*out = NULL;
+	if (mnt)
+		*mnt = NULL;
 	if (flags & AT_EMPTY_PATH) {
 		if (upath && copy_from_user(&first, upath, 1))
 			return -EFAULT;
 		if (!first)
-			return inode_of_fd(dirfd, out);
+			return inode_of_fd(dirfd, out, mnt);
 	}
 	err = lookup_at(dirfd, upath, lookup, &p);
 	if (err)
 		return err;
-	*out = p.dentry->inode;
-	inode_get(*out);
-	path_put(&p);
+	take(&p, out, mnt);
 	return 0;
+}
+
+/* Give back what inode_at() gave. */
+static void place_put(struct inode *i, struct mount *mnt)
+{
+	inode_put(i);
+	if (mnt)
+		mount_put(mnt);
 }
 
 /* ---- stat ------------------------------------------------------------------------------ */
@@ -92,7 +117,7 @@ static long stat_out(struct inode *i, u64 ustat)
 static long stat_at(int dirfd, u64 upath, u64 ustat, int flags)
 {
 	struct inode *i;
-	int err = inode_at(dirfd, upath, flags, &i);
+	int err = inode_at(dirfd, upath, flags, &i, NULL);
 
 	return err ? err : stat_out(i, ustat);
 }
@@ -146,7 +171,7 @@ static void fill_statx(struct inode *i, struct linux_statx *x)
 		i->ops->refresh(i);
 	dev = i->dev ? i->dev : i->fs ? i->fs->dev : 0;
 	*x = (struct linux_statx){
-	    .mask = STATX_BASIC,
+	    .mask = STATX_BASIC | STATX_MNT_ID,
 	    .blksize = QUIRE_PAGE_SIZE,
 	    .nlink = i->nlink,
 	    .uid = i->uid,
@@ -168,17 +193,19 @@ static void fill_statx(struct inode *i, struct linux_statx *x)
 SYSCALL5(statx, int, dirfd, u64, path, int, flags, u32, mask, u64, out)
 {
 	struct linux_statx x;
+	struct mount *mnt;
 	struct inode *i;
 	int err;
 
 	if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC)) ||
 	    (flags & AT_STATX_SYNC) == AT_STATX_SYNC || (mask & STATX_RESERVED))
 		return -EINVAL;
-	err = inode_at(dirfd, path, flags, &i);
+	err = inode_at(dirfd, path, flags, &i, &mnt);
 	if (err)
 		return err;
 	fill_statx(i, &x);
-	inode_put(i);
+	x.mnt_id = mnt ? mnt->id : NO_MOUNT_ID;
+	place_put(i, mnt);
 	return copy_to_user(out, &x, sizeof(x));
 }
 
@@ -200,9 +227,23 @@ static struct cred *real_cred(void)
 	return r;
 }
 
+static int access_inode(struct inode *i, struct mount *mnt, u32 mode)
+{
+	bool special = !S_ISREG(i->mode) && !S_ISDIR(i->mode) && !S_ISLNK(i->mode);
+	int err;
+
+	if ((mode & 1) && S_ISREG(i->mode) && mnt && (mnt->flags & MS_NOEXEC))
+		return -EACCES;
+	err = inode_permission(i, mode);
+	if (!err && (mode & 2) && !special && mnt && (mnt->flags & MS_RDONLY))
+		err = -EROFS;
+	return err;
+}
+
 static long access_at(int dirfd, u64 path, u32 mode, int flags)
 {
 	struct cred *real = NULL, *saved = current()->cred;
+	struct mount *mnt;
 	struct inode *i;
 	int err;
 
@@ -214,11 +255,11 @@ static long access_at(int dirfd, u64 path, u32 mode, int flags)
 			return -ENOMEM;
 		current()->cred = real;
 	}
-	err = inode_at(dirfd, path, flags, &i);
+	err = inode_at(dirfd, path, flags, &i, &mnt);
 	if (!err) {
 		if (mode)
-			err = inode_permission(i, mode);
-		inode_put(i);
+			err = access_inode(i, mnt, mode);
+		place_put(i, mnt);
 	}
 	if (real) {
 		current()->cred = saved;
@@ -244,15 +285,28 @@ SYSCALL4(faccessat2, int, dirfd, u64, path, u32, mode, int, flags)
 
 /* ---- chmod, chown ---------------------------------------------------------------------------- */
 
-static long setattr_at(int dirfd, u64 path, int flags, struct attr *a)
+/* As vfs_setattr(), through a mount (or none). */
+static int setattr_through(struct mount *mnt, struct inode *i, struct attr *a)
 {
-	struct inode *i;
-	int err = inode_at(dirfd, path, flags, &i);
+	int err = mount_want_write(mnt);
 
 	if (err)
 		return err;
 	err = vfs_setattr(i, a);
-	inode_put(i);
+	mount_drop_write(mnt);
+	return err;
+}
+
+static long setattr_at(int dirfd, u64 path, int flags, struct attr *a)
+{
+	struct mount *mnt;
+	struct inode *i;
+	int err = inode_at(dirfd, path, flags, &i, &mnt);
+
+	if (err)
+		return err;
+	err = setattr_through(mnt, i, a);
+	place_put(i, mnt);
 	return err;
 }
 
@@ -264,7 +318,7 @@ static long setattr_fd(int fd, struct attr *a)
 	if (!f)
 		return err;
 	if (f->inode && !(f->flags & O_PATH))
-		err = vfs_setattr(f->inode, a);
+		err = setattr_through(f->path.mnt, f->inode, a);
 	file_put(f);
 	return err;
 }
@@ -353,12 +407,13 @@ static int truncate_inode(struct inode *i, s64 size)
 
 SYSCALL2(truncate, u64, path, s64, size)
 {
+	struct mount *mnt;
 	struct inode *i;
 	int err;
 
 	if (size < 0)
 		return -EINVAL;
-	err = inode_at(AT_FDCWD, path, 0, &i);
+	err = inode_at(AT_FDCWD, path, 0, &i, &mnt);
 	if (err)
 		return err;
 	if (S_ISDIR(i->mode))
@@ -366,12 +421,18 @@ SYSCALL2(truncate, u64, path, s64, size)
 	else if (!S_ISREG(i->mode))
 		err = -EINVAL;
 	else
-		err = inode_permission(i, 2);
+		err = mount_want_write(mnt);
+	if (err) {
+		place_put(i, mnt);
+		return err;
+	}
+	err = inode_permission(i, 2);
 	if (!err && __atomic_load_n(&i->writers, __ATOMIC_RELAXED) < 0)
 		err = -ETXTBSY;
 	if (!err)
 		err = truncate_inode(i, size);
-	inode_put(i);
+	mount_drop_write(mnt);
+	place_put(i, mnt);
 	return err;
 }
 
@@ -438,6 +499,7 @@ static int set_times(struct inode *i, const struct times *t)
 
 static long utimes_at(int dirfd, u64 path, const struct times *t, int flags)
 {
+	struct mount *mnt;
 	struct inode *i;
 	int err;
 
@@ -446,11 +508,15 @@ static long utimes_at(int dirfd, u64 path, const struct times *t, int flags)
 			return -EINVAL;
 		flags = AT_EMPTY_PATH;
 	}
-	err = inode_at(dirfd, path, flags, &i);
+	err = inode_at(dirfd, path, flags, &i, &mnt);
 	if (err)
 		return err;
-	err = set_times(i, t);
-	inode_put(i);
+	err = mount_want_write(mnt);
+	if (!err) {
+		err = set_times(i, t);
+		mount_drop_write(mnt);
+	}
+	place_put(i, mnt);
 	return err;
 }
 

@@ -77,6 +77,8 @@ struct mount;
 struct file;
 struct fs;
 struct attr;
+struct seq;
+struct mnt_ns;
 
 struct timespec64 {
 	s64 sec;
@@ -154,8 +156,8 @@ struct inode {
 
 struct dentry {
 	struct dentry *parent;
-	struct inode *inode;   /* null: negative (known not to exist) */
-	struct mount *mounted; /* a mount covers it */
+	struct inode *inode; /* null: negative (known not to exist) */
+	s32 mounted;         /* how many mounts are on it, in any namespace; atomic */
 	s32 refs;
 	u32 hash;
 	struct list hash_node, sibling, children, lru;
@@ -173,10 +175,18 @@ struct dentry {
 
 struct fs {
 	const char *type; /* for /proc/mounts */
-	const char *source;
-	u64 dev;   /* st_dev */
-	u32 magic; /* statfs */
-	bool readonly;
+	u64 dev;          /* st_dev */
+	u32 magic;        /* statfs */
+	bool readonly;    /* atomic */
+	bool transient;   /* it ends with its last mount; else it stays for good */
+	s32 uses;         /* mounts; atomic */
+	s32 refs;         /* if transient: its inodes, and one while it is used; atomic */
+	struct dentry *root;
+	struct list mounts; /* mount->same_fs; guarded by mount_lock */
+	/* Options as in /proc/mounts, each with a comma before it.  May be null. */
+	void (*show_options)(struct fs *fs, struct seq *s);
+	/* mount(2) with MS_REMOUNT: 0 or -errno.  Null: there are no options. */
+	int (*remount)(struct fs *fs, char *options);
 	void *private;
 	void (*statfs)(struct fs *fs, void *linux_statfs);
 	u64 next_ino;
@@ -194,18 +204,9 @@ struct fs {
 	int (*fsync)(struct inode *i, bool data_only);
 };
 
-struct mount {
-	struct fs *fs;
-	struct dentry *root;
-	struct mount *parent;
-	struct dentry *at; /* mount point in parent */
-	struct list all;
-	const char *options;
-};
-
-struct path {
-	struct mount *mnt;
-	struct dentry *dentry; /* with a reference */
+struct path {              /* with references on both */
+	struct mount *mnt; /* null: in no tree (pipes and the like) */
+	struct dentry *dentry;
 };
 
 /* ---- open files --------------------------------------------------------------------- */
@@ -332,6 +333,10 @@ void path_put(struct path *p);
 /* The absolute name as the current root sees it, "(deleted)" appended when unlinked; the
  * start inside buf, or an ERR: null when it doesn't fit. */
 char *path_name(const struct path *p, char *buf, size_t max);
+/* The same as seen from root, without that remark; *reached: it lies below that.  Else the
+ * name is that from where its tree begins. */
+char *path_name_from(const struct path *p, const struct path *root, char *buf, size_t max,
+		     bool *reached);
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t len, int *err);
 void dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d);
@@ -376,12 +381,32 @@ int vfs_sync_all(void);
 /* Free what is kept of recent directory listings (layerhint.c). */
 void vfs_drop_hints(void);
 
-/* mount.c */
-int mount_at(const char *path, struct fs *fs, struct dentry *root, const char *options);
+/* mountinit.c */
 void vfs_init(void); /* mounts the root over 9p, /proc, /sys, /dev, /dev/shm and the --rw folders */
-extern struct list mounts; /* struct mount.all */
 
-/* layerfs.c: files that live in memory alone */
+/* mount.c: mount.h has what the rest of fs/ does with mounts. */
+void mount_get(struct mount *m);
+void mount_put(struct mount *m);
+/* Before something is changed through the mount (null: none), and afterwards: 0 or -EROFS. */
+int mount_want_write(struct mount *m);
+void mount_drop_write(struct mount *m);
+/* What the path's mount (or file system) forbids. */
+bool path_readonly(const struct path *p);
+bool path_noexec(const struct path *p);
+bool path_nodev(const struct path *p);
+bool path_nosymfollow(const struct path *p);
+struct mnt_ns *first_mnt_ns(void); /* referenced */
+void mnt_ns_get(struct mnt_ns *ns);
+void mnt_ns_put(struct mnt_ns *ns);
+/* fs, which nobody else sees yet, gets a namespace of its own, a copy; its root and working
+ * directory are those places in the copy.  0 or -ENOMEM. */
+int mnt_ns_unshare(struct fsctx *fs);
+/* The root of the namespace, referenced. */
+void mnt_ns_root(struct mnt_ns *ns, struct path *out);
+/* nsfs.c: the namespace of a file of /proc/PID/ns, not referenced; or null. */
+struct mnt_ns *file_mnt_ns(const struct file *f);
+
+/* memfs.c: files that live in memory alone, without a limit. */
 struct fs *memfs_new(const char *type, struct dentry **root);
 struct inode *memfs_inode(struct fs *fs, u32 mode);
 /* generic page-cache file operations: what regular files of every fs use */

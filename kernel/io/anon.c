@@ -10,8 +10,7 @@
 #include "io.h"
 #include "socket.h"
 
-static struct fs anon_fs = {
-    .type = "anon_inodefs", .source = "anon_inodefs", .dev = 14, .magic = 0x09041934};
+static struct fs anon_fs = {.type = "anon_inodefs", .dev = 14, .magic = 0x09041934};
 static const struct inode_ops anon_inode_ops;
 static struct inode *anon_inode;
 

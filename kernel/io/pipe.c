@@ -45,7 +45,7 @@ static struct mutex fifo_lock = MUTEX_INIT(RANK_HOST_OUTER + 3);
 static struct list fifos = LIST_INIT(fifos);
 static const struct file_ops pipe_ops;
 static const struct inode_ops pipe_inode_ops;
-static struct fs pipe_fs = {.type = "pipefs", .source = "pipefs", .dev = 13, .magic = 0x50495045};
+static struct fs pipe_fs = {.type = "pipefs", .dev = 13, .magic = 0x50495045};
 
 static struct pipe *pipe_new(void)
 {

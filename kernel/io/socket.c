@@ -20,7 +20,7 @@
 #define TIOCOUTQ 0x5411u
 #define UIO_MAX 1024u
 
-static struct fs sock_fs = {.type = "sockfs", .source = "sockfs", .dev = 8, .magic = 0x534f434b};
+static struct fs sock_fs = {.type = "sockfs", .dev = 8, .magic = 0x534f434b};
 static const struct file_ops sock_ops;
 
 bool file_is_socket(struct file *f)

@@ -24,7 +24,7 @@ static u64 may_of(const struct file *f, u64 flags)
 		may = 0;
 	if (f->can_read)
 		may |= VM_MAYREAD;
-	if (!i || !i->fs || !i->fs->noexec)
+	if (!path_noexec(&f->path))
 		may |= VM_MAYEXEC;
 	int err = f->ops->mmap ? f->ops->mmap(f) : 0;
 	if (!f->ops->mmap)

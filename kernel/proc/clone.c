@@ -42,6 +42,9 @@
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 	 CLONE_NEWPID | CLONE_NEWNET)
 
+/* Namespaces that there is one of, each. */
+#define CLONE_NEW_ABSENT (((CLONE_NEW_ANY) & ~CLONE_NEWNS) | CLONE_NEWTIME)
+
 struct clone_args_k { /* Linux's struct clone_args */
 	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
 	u64 set_tid, set_tid_size, cgroup;
@@ -50,14 +53,20 @@ struct clone_args_k { /* Linux's struct clone_args */
 static int check_flags(const struct clone_args_k *a)
 {
 	u64 f = a->flags;
-	if (f & (CLONE_NEW_ANY | CLONE_NEWTIME | CLONE_INTO_CGROUP))
-		return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+	if ((f & CLONE_FS) && (f & (CLONE_NEWNS | CLONE_NEWUSER)))
+		return -EINVAL;
 	if (((f & CLONE_THREAD) && !(f & CLONE_SIGHAND)) ||
 	    ((f & CLONE_SIGHAND) && !(f & CLONE_VM)))
 		return -EINVAL;
 	if ((f & CLONE_PIDFD) && (f & (CLONE_THREAD | CLONE_DETACHED)))
 		return -EINVAL;
 	if ((f & CLONE_SIGHAND) && (f & CLONE_CLEAR_SIGHAND))
+		return -EINVAL;
+	if (f & (CLONE_NEWUSER | CLONE_INTO_CGROUP))
+		return -EINVAL;
+	if ((f & (CLONE_NEW_ANY | CLONE_NEWTIME)) && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (f & CLONE_NEW_ABSENT)
 		return -EINVAL;
 	if ((f & CLONE_SETTLS) && a->tls >= QUIRE_USER_END)
 		return -EPERM;
@@ -185,10 +194,13 @@ static int child_files(struct task *t, const struct clone_args_k *a)
 	}
 	if (a->flags & CLONE_FS) {
 		__atomic_add_fetch(&me->fs->refs, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&me->fs->users, 1, __ATOMIC_RELAXED);
 		t->fs = me->fs;
 	} else if (!(t->fs = fsctx_copy(me->fs))) {
 		return -ENOMEM;
 	}
+	if (a->flags & CLONE_NEWNS)
+		return mnt_ns_unshare(t->fs);
 	return 0;
 }
 
@@ -198,7 +210,7 @@ static void drop_child(struct task *t)
 	struct process *p = t->process;
 	if (t->files)
 		fdtable_put(t->files);
-	fsctx_put(t->fs);
+	fsctx_leave(t->fs);
 	uspace_put(t->uspace);
 	t->files = NULL;
 	t->fs = NULL;

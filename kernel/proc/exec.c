@@ -47,7 +47,8 @@ static void close_exec(struct file *f)
 /* f as opened: may it be executed?  Consumes f when not. */
 static int check_exec(struct file *f)
 {
-	int err = S_ISREG(f->inode->mode) ? inode_permission(f->inode, 1) : -EACCES;
+	int err = S_ISREG(f->inode->mode) && !path_noexec(&f->path) ? inode_permission(f->inode, 1)
+								    : -EACCES;
 	if (!err)
 		err = deny_write(f);
 	if (err)

@@ -61,7 +61,7 @@ static void give_up_rest(struct task *t)
 	spin_unlock_irq(&p->siglock, irq);
 	if (files)
 		fdtable_put(files);
-	fsctx_put(fs);
+	fsctx_leave(fs);
 }
 
 /* ---- process groups without a guardian ------------------------------------------------------- */

@@ -307,6 +307,7 @@ static int init_fs(struct task *t)
 	if (!err) {
 		*t->fs->cwd = *t->fs->root;
 		path_get(t->fs->cwd);
+		t->fs->ns = first_mnt_ns();
 	}
 	return err;
 }

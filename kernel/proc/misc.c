@@ -5,6 +5,7 @@
  * with the errno of a Linux without the feature.  The host names have a lock.
  */
 #include "../boot/boot.h"
+#include "../fs/vfs.h"
 #include "internal.h"
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -395,33 +396,52 @@ SYSCALL3(membarrier, int, cmd, u32, flags, int, cpu)
 /* ---- refused
  * ---------------------------------------------------------------------------------------------- */
 
-#define CLONE_KNOWN_UNSHARE 0x7e02f780UL
+#define CLONE_NEWTIME 0x80UL
 #define CLONE_FS 0x200UL
 #define CLONE_FILES 0x400UL
+#define CLONE_NEWNS 0x20000UL
+#define CLONE_SYSVSEM 0x40000UL
+#define CLONE_NEWUSER 0x10000000UL
+/* Memory, signal handlers, the thread group: what only one thread has can't be unshared. */
+#define CLONE_TOGETHER 0x10900UL
+/* Namespaces that there is one of, each. */
+#define CLONE_NEW_ABSENT 0x7e000080UL
+
+static int unshare_fs(struct task *t, u64 flags)
+{
+	struct fsctx *n = fsctx_copy(t->fs), *old = t->fs;
+	int err = n ? 0 : -ENOMEM;
+	if (!err && (flags & CLONE_NEWNS))
+		err = mnt_ns_unshare(n);
+	if (err) {
+		fsctx_put(n);
+		return err;
+	}
+	unsigned long irq = spin_lock_irq(&t->process->siglock);
+	t->fs = n;
+	spin_unlock_irq(&t->process->siglock, irq);
+	fsctx_leave(old);
+	return 0;
+}
 
 SYSCALL1(unshare, u64, flags)
 {
 	struct task *t = current();
-	if (flags & ~(CLONE_KNOWN_UNSHARE | CLONE_FS | CLONE_FILES | 0x40000UL))
+	int err = 0;
+	if (flags & ~(CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_NEWNS | CLONE_TOGETHER |
+		      CLONE_NEW_ABSENT))
 		return -EINVAL;
-	if (flags & ~(CLONE_FS | CLONE_FILES | 0x40000UL))
-		return -EPERM; /* no namespaces but the first */
-	if (flags & CLONE_FS) {
-		struct fsctx *n = fsctx_copy(t->fs), *old = t->fs;
-		if (!n)
-			return -ENOMEM;
-		unsigned long irq = spin_lock_irq(&t->process->siglock);
-		t->fs = n;
-		spin_unlock_irq(&t->process->siglock, irq);
-		fsctx_put(old);
-	}
-	return flags & CLONE_FILES ? files_unshare() : 0;
-}
-
-SYSCALL2(setns, int, fd, int, type)
-{
-	(void)fd, (void)type;
-	return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
+	if ((flags & (CLONE_TOGETHER | CLONE_NEWUSER)) && t->process->nr_threads > 1)
+		return -EINVAL;
+	if (flags & CLONE_NEWUSER)
+		return -EINVAL;
+	if ((flags & (CLONE_NEWNS | CLONE_NEW_ABSENT)) && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (flags & CLONE_NEW_ABSENT)
+		return -EINVAL;
+	if (flags & (CLONE_FS | CLONE_NEWNS))
+		err = unshare_fs(t, flags);
+	return !err && (flags & CLONE_FILES) ? files_unshare() : err;
 }
 
 SYSCALL3(seccomp, u32, op, u32, flags, u64, args)

@@ -45,6 +45,11 @@ int pidfd_install(struct process *p, u32 flags)
 	return anon_install(f, O_CLOEXEC);
 }
 
+struct process *pidfd_process_of(const struct file *f)
+{
+	return f->ops == &pidfd_ops ? f->private : NULL;
+}
+
 static struct process *pidfd_process(int fd)
 {
 	struct file *f = fd_get(fd);

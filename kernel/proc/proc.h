@@ -75,14 +75,19 @@ static inline bool capable(unsigned cap)
 }
 bool in_group(const struct cred *c, u32 gid);
 
+struct mnt_ns;
 struct fsctx { /* CLONE_FS shares it */
-	s32 refs;
+	s32 refs, users;         /* atomic; users: tasks */
 	struct spinlock lock;    /* RANK_HOST_MID + 2 */
 	struct path *cwd, *root; /* fs/vfs.h */
+	struct mnt_ns *ns;       /* null before there is a root; guarded by lock */
 	u32 umask;
 };
+/* With one user. */
 struct fsctx *fsctx_copy(struct fsctx *f);
 void fsctx_put(struct fsctx *f);
+/* A task gives it up. */
+void fsctx_leave(struct fsctx *f);
 
 /* What another task has just now, with a reference, or null (it exits, or is a kernel
  * thread).  Put with uspace_put, fdtable_put, fsctx_put, cred_put. */

@@ -316,7 +316,7 @@ struct fsctx *fsctx_copy(struct fsctx *f)
 	if (!n)
 		return NULL;
 	memset(n, 0, sizeof(*n) + 2 * sizeof(struct path));
-	n->refs = 1;
+	n->refs = n->users = 1;
 	spin_init(&n->lock, RANK_HOST_MID + 2);
 	n->cwd = (struct path *)(n + 1);
 	n->root = n->cwd + 1;
@@ -329,6 +329,8 @@ struct fsctx *fsctx_copy(struct fsctx *f)
 	n->umask = f->umask;
 	path_get(n->cwd);
 	path_get(n->root);
+	n->ns = f->ns;
+	mnt_ns_get(n->ns);
 	spin_unlock(&f->lock);
 	return n;
 }
@@ -341,7 +343,16 @@ void fsctx_put(struct fsctx *f)
 		path_put(f->cwd);
 	if (f->root->dentry)
 		path_put(f->root);
+	if (f->ns)
+		mnt_ns_put(f->ns);
 	quire_kfree(f);
+}
+
+void fsctx_leave(struct fsctx *f)
+{
+	if (f)
+		__atomic_sub_fetch(&f->users, 1, __ATOMIC_RELEASE);
+	fsctx_put(f);
 }
 
 /* ---- looking at another task -------------------------------------------------------------- */

@@ -62,7 +62,7 @@ Y(52, getpeername)
 Y(53, socketpair) /* AF_UNIX only */
 Y(54, setsockopt)
 Y(55, getsockopt)
-Y(56, clone) /* namespaces (EPERM, or EINVAL to root), CLONE_PTRACE is ignored */
+Y(56, clone) /* namespaces but of mounts (EPERM, or EINVAL to root) */
 Y(57, fork)
 Y(58, vfork)
 Y(59, execve) /* set-user-id, set-group-id bits and file capabilities are not honoured */
@@ -171,8 +171,8 @@ Y(161, chroot)
 Y(162, sync)
 N(163, acct, EPERM)
 Y(164, settimeofday)
-Y(165, mount) /* always EPERM: the mounts are fixed */
-Y(166, umount2) /* mounts are always busy */
+Y(165, mount) /* no shared mounts; tmpfs, proc, sysfs, devpts, devtmpfs */
+Y(166, umount2)
 N(167, swapon, EPERM)
 N(168, swapoff, EPERM)
 Y(169, reboot) /* EPERM */
@@ -278,7 +278,7 @@ Y(268, fchmodat)
 Y(269, faccessat)
 Y(270, pselect6)
 Y(271, ppoll)
-Y(272, unshare) /* namespaces */
+Y(272, unshare) /* namespaces but of mounts */
 Y(273, set_robust_list)
 Y(274, get_robust_list)
 Y(275, splice)
@@ -314,7 +314,7 @@ N(304, open_by_handle_at, EPERM)
 N(305, clock_adjtime, EOPNOTSUPP)
 Y(306, syncfs)
 Y(307, sendmmsg)
-Y(308, setns) /* EPERM: there is one namespace of each kind */
+Y(308, setns) /* of mounts */
 Y(309, getcpu)
 Y(310, process_vm_readv)
 Y(311, process_vm_writev)
@@ -352,7 +352,7 @@ N(431, fsconfig, ENOSYS)
 N(432, fsmount, ENOSYS)
 N(433, fspick, ENOSYS)
 Y(434, pidfd_open)
-Y(435, clone3) /* namespaces, set_tid, cgroups */
+Y(435, clone3) /* namespaces but of mounts, set_tid, cgroups */
 Y(436, close_range)
 Y(437, openat2) /* no RESOLVE_* flags (EINVAL) */
 N(438, pidfd_getfd, ENOSYS)

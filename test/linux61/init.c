@@ -93,7 +93,8 @@ static void mount_root(void)
 	mount_at("shm", "/root/dev/shm", "tmpfs", 0, NULL);
 	mount_at("pts", "/root/dev/pts", "devpts", 0, NULL);
 	mount_at("run", "/root/run", "tmpfs", 0, NULL);
-	if (chdir("/root") || chroot("."))
+	/* The root of the namespace, as a machine has it: setns() leads there. */
+	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
 		fail("chroot");
 	(void)!symlink("/proc/self/fd", "/dev/fd");
 	(void)!symlink("/proc/self/fd/0", "/dev/stdin");

@@ -328,6 +328,35 @@ static bool clear_dirty_locked(struct quire_mapping *m, struct page *p)
 	return true;
 }
 
+/* One more page in memory: if it is charged it must be possible, and it must have room. */
+static bool take_room(struct quire_mapping *m)
+{
+	struct quire_space *s = m->space;
+
+	if (s) {
+		u64 used = __atomic_add_fetch(&s->used, 1, __ATOMIC_RELAXED);
+		u64 limit = __atomic_load_n(&s->limit, __ATOMIC_RELAXED);
+
+		if (limit && used > limit) {
+			__atomic_sub_fetch(&s->used, 1, __ATOMIC_RELAXED);
+			return false;
+		}
+	}
+	if (!m->charged || !mm_commit(NULL, 1))
+		return true;
+	if (s)
+		__atomic_sub_fetch(&s->used, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static void give_room(struct quire_mapping *m)
+{
+	if (m->charged)
+		mm_uncommit(1);
+	if (m->space)
+		__atomic_sub_fetch(&m->space->used, 1, __ATOMIC_RELAXED);
+}
+
 static void delete_locked(struct quire_mapping *m, struct page *p)
 {
 	struct cache_node *n = leaf_of(m, p->index), *parent;
@@ -337,8 +366,7 @@ static void delete_locked(struct quire_mapping *m, struct page *p)
 	clear_dirty_locked(m, p);
 	__atomic_store_n(&n->slot[i], (void *)NULL, __ATOMIC_RELEASE);
 	count_add(&m->nr_pages, -1);
-	if (m->charged)
-		mm_uncommit(1);
+	give_room(m);
 	page_count_add(m->swapbacked ? COUNT_SHMEM : COUNT_FILE, -1);
 	while (--n->count == 0) {
 		parent = n->parent;
@@ -378,7 +406,7 @@ int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gf
 	int r = 0;
 
 	ASSERT(page_test(p, PG_LOCKED));
-	if (m->charged && mm_commit(NULL, 1))
+	if (!take_room(m))
 		return -ENOSPC;
 	for (;;) {
 		spin_lock(&m->lock);
@@ -407,8 +435,8 @@ int cache_insert(struct quire_mapping *m, struct page *p, u64 pgoff, unsigned gf
 	if (!r)
 		lru_add(p);
 out:
-	if (r && m->charged)
-		mm_uncommit(1);
+	if (r)
+		give_room(m);
 	while (s.n)
 		quire_kmem_free(node_cache, s.node[--s.n]);
 	return r;

@@ -259,6 +259,25 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 	return 0;
 }
 
+void quire_cache_unfill(struct quire_mapping *m, u64 start, u64 end)
+{
+	u64 last = (end - 1) >> QUIRE_PAGE_SHIFT, at = start >> QUIRE_PAGE_SHIFT;
+
+	while ((at = cache_next(m, at, last)) != ~0UL) {
+		struct page *p = cache_find(m, at++);
+
+		if (!p)
+			continue;
+		if (!page_test(p, PG_UPTODATE)) {
+			quire_page_lock(p);
+			if (p->mapping == m && !page_test(p, PG_UPTODATE))
+				cache_remove(m, p);
+			quire_page_unlock(p);
+		}
+		quire_page_put(p);
+	}
+}
+
 /* ---- read(2) --------------------------------------------------------------------------- */
 
 /* The page to copy from, with a reference; a hole of a file without a store is the zero

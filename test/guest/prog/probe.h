@@ -212,7 +212,7 @@ static inline void run1(const char *n, tf f)
 	fflush(stdout);
 }
 #define T(n) run1(#n, n)
-static char *mm(double p, int n, int prot, int flags)
+static inline char *mm(double p, int n, int prot, int flags)
 {
 	return mmap(at(p), n * PG, prot, flags | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
 }
