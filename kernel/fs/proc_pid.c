@@ -233,15 +233,15 @@ static int stat_line(struct seq *s, struct proc_ctx *c, bool whole)
 		   min, whole ? p->cmin_flt : 0, maj, whole ? p->cmaj_flt : 0);
 	seq_printf(s, "%lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu ", user / TICK_NS,
 		   system / TICK_NS, whole ? p->cutime / TICK_NS : 0,
-		   whole ? p->cstime / TICK_NS : 0, 20 + t->nice, t->nice, p->nr_threads,
+		   whole ? p->cstime / TICK_NS : 0, t->prio - PRIO_RT, t->nice, p->nr_threads,
 		   (whole ? p->start_time : t->start_time) / TICK_NS, m.total_vm * QUIRE_PAGE_SIZE,
 		   m.rss_anon + m.rss_file + m.rss_shmem, p->rlim[5].cur);
 	/* Whether it waits says only who may look, and of a process only if it has one thread. */
 	unsigned waits = look && (!whole || p->nr_threads < 2) && state != 'R';
-	seq_printf(s, "%lu %lu %lu 0 0 %lu %lu %lu %lu %u 0 0 %d %u 0 %u 0 0 0 ", l.start_code,
+	seq_printf(s, "%lu %lu %lu 0 0 %lu %lu %lu %lu %u 0 0 %d %u %u %u 0 0 0 ", l.start_code,
 		   l.end_code, l.start_stack, g.task_pending & 0x7fffffff, g.blocked & 0x7fffffff,
 		   g.ignored & 0x7fffffff, g.caught & 0x7fffffff, waits,
-		   t == p->leader ? (int)p->exit_signal : -1, t->cpu, t->policy);
+		   t == p->leader ? (int)p->exit_signal : -1, t->cpu, t->rt_prio, t->policy);
 	seq_printf(s, "%lu %lu %lu %lu %lu %lu %lu %u\n", l.start_data, l.end_data, l.start_brk,
 		   l.arg_start, l.arg_end, l.env_start, l.env_end, look ? p->exit_status : 0);
 	return 0;

@@ -100,6 +100,14 @@ static void copy_settings(struct task *t, const struct clone_args_k *a)
 	list_init(&t->hash);
 	t->nice = me->nice;
 	t->policy = me->policy;
+	t->rt_prio = me->rt_prio;
+	if (me->reset_on_fork) {
+		bool real_time = policy_real_time(me->policy);
+		t->nice = real_time ? 0 : quire_max(me->nice, 0);
+		t->policy = real_time ? SCHED_NORMAL : me->policy;
+		t->rt_prio = 0;
+	}
+	t->prio = own_prio(t); /* what was lent to the parent isn't its */
 	t->affinity = me->affinity;
 	t->timer_slack = me->timer_slack;
 	t->ioprio = me->ioprio;

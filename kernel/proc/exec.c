@@ -365,7 +365,7 @@ static void switch_memory(struct task *t, struct uspace *u)
 	struct uspace *old = t->uspace;
 	if (old) {
 		quire_mm_usage(old->mm, &usage);
-		futex_exit_robust(t);
+		futex_exit(t, false);
 		if (t->clear_child_tid && __atomic_load_n(&old->refs, __ATOMIC_RELAXED) > 1 &&
 		    !put_user_u32(t->clear_child_tid, 0))
 			futex_wake_one(t->clear_child_tid);

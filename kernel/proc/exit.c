@@ -32,7 +32,7 @@ static void give_up_memory(struct task *t)
 	struct uspace *u = t->uspace;
 	struct process *p = t->process;
 	struct quire_mm_usage usage;
-	futex_exit_robust(t);
+	futex_exit(t, true);
 	if (t->clear_child_tid && __atomic_load_n(&u->refs, __ATOMIC_RELAXED) > 1) {
 		if (!put_user_u32(t->clear_child_tid, 0))
 			futex_wake_one(t->clear_child_tid);

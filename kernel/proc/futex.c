@@ -4,7 +4,7 @@
  *
  * A waiter is queued in a bucket chosen by the word's key, which the core makes
  * (mm and address, or file and offset when it is shared).  The bucket's lock
- * (RANK_HOST_MID + 12) makes "the word still has that value, and I wait" atomic
+ * (RANK_HOST_MID) makes "the word still has that value, and I wait" atomic
  * against wakers; the word is read under it without faulting (preemption is off,
  * so a copy that would fault fails), and faulted in outside before another try.
  * Two buckets are locked in the order of their addresses.
@@ -23,6 +23,8 @@
 #define FUTEX_TRYLOCK_PI 8
 #define FUTEX_WAIT_BITSET 9
 #define FUTEX_WAKE_BITSET 10
+#define FUTEX_WAIT_REQUEUE_PI 11
+#define FUTEX_CMP_REQUEUE_PI 12
 #define FUTEX_LOCK_PI2 13
 
 static struct futex_bucket buckets[BUCKETS];
@@ -30,7 +32,7 @@ static struct futex_bucket buckets[BUCKETS];
 void futex_init(void)
 {
 	for (unsigned i = 0; i < BUCKETS; i++) {
-		spin_init(&buckets[i].lock, RANK_HOST_MID + 12);
+		spin_init(&buckets[i].lock, RANK_HOST_MID);
 		list_init(&buckets[i].waiters);
 	}
 }
@@ -60,22 +62,47 @@ void futex_wake_waiter(struct futex_waiter *w)
 	task_put(t);
 }
 
-int futex_wake_locked(struct futex_bucket *b, const u64 key[3], u32 n, u32 bitset)
+int futex_wake_locked(struct futex_bucket *b, const u64 key[3], s32 n, u32 bitset)
 {
 	struct futex_waiter *w, *tmp;
 	int woken = 0;
 	list_for_each_safe (w, tmp, &b->waiters, node) {
-		if ((u32)woken >= n)
-			break;
-		if (!futex_same_key(w->key, key) || !(w->bitset & bitset))
+		if (!futex_same_key(w->key, key))
+			continue;
+		if (w->pi || w->requeue_key)
+			return -EINVAL;
+		if (!(w->bitset & bitset))
 			continue;
 		futex_wake_waiter(w);
-		woken++;
+		if (++woken >= n)
+			break;
 	}
 	return woken;
 }
 
-long futex_wake(u64 uaddr, u32 op, u32 n, u32 bitset)
+void futex_queue(struct futex_bucket *b, struct futex_waiter *w)
+{
+	struct list *before = &b->waiters;
+	if (quire_unlikely(policy_real_time(w->task->policy))) {
+		s32 prio = own_prio(w->task);
+		for (before = before->next; before != &b->waiters; before = before->next)
+			if (own_prio(list_entry(before, struct futex_waiter, node)->task) > prio)
+				break;
+	}
+	w->bucket = b;
+	list_add_tail(before, &w->node);
+}
+
+struct futex_waiter *futex_first(struct futex_bucket *b, const u64 key[3])
+{
+	struct futex_waiter *w;
+	list_for_each (w, &b->waiters, node)
+		if (futex_same_key(w->key, key))
+			return w;
+	return NULL;
+}
+
+long futex_wake(u64 uaddr, u32 op, s32 n, u32 bitset)
 {
 	u64 key[3];
 	if (!bitset)
@@ -90,16 +117,9 @@ long futex_wake(u64 uaddr, u32 op, u32 n, u32 bitset)
 	return woken;
 }
 
-u64 futex_wake_one(u64 uaddr)
+void futex_wake_one(u64 uaddr)
 {
-	u64 key[3];
-	if ((uaddr & 3) || quire_mm_futex_key(current()->uspace->mm, uaddr, true, true, key))
-		return 0;
-	/* Waiters may have said it is private, or not: both kinds of key. */
-	long n = futex_wake(uaddr, 0, 1, FUTEX_ANY);
-	if (n <= 0)
-		n = futex_wake(uaddr, FUTEX_PRIVATE, 1, FUTEX_ANY);
-	return n > 0 ? (u64)n : 0;
+	futex_wake(uaddr, 0, 1, FUTEX_ANY);
 }
 
 /* ---- waiting --------------------------------------------------------------------------- */
@@ -120,10 +140,8 @@ int futex_enqueue(struct futex_waiter *w, u64 uaddr, u32 val)
 		struct futex_bucket *b = futex_bucket(w->key);
 		spin_lock(&b->lock);
 		int err = futex_peek(&v, uaddr);
-		if (!err && v == val) {
-			w->bucket = b;
-			list_add_tail(&b->waiters, &w->node);
-		}
+		if (!err && v == val)
+			futex_queue(b, w);
 		spin_unlock(&b->lock);
 		if (!err)
 			return v == val ? 0 : -EAGAIN;
@@ -132,21 +150,26 @@ int futex_enqueue(struct futex_waiter *w, u64 uaddr, u32 val)
 	}
 }
 
-bool futex_dequeue(struct futex_waiter *w)
+bool futex_dequeue_unmoved(struct futex_waiter *w)
 {
-	for (;;) {
-		struct futex_bucket *b = __atomic_load_n(&w->bucket, __ATOMIC_ACQUIRE);
-		if (!b)
-			return true;
+	struct futex_bucket *b;
+	while ((b = __atomic_load_n(&w->bucket, __ATOMIC_ACQUIRE))) {
 		spin_lock(&b->lock);
-		if (w->bucket == b) {
+		bool same = w->bucket == b, lock = w->pi;
+		if (same && !lock) {
 			list_del(&w->node);
 			w->bucket = NULL;
-			spin_unlock(&b->lock);
-			return false;
 		}
 		spin_unlock(&b->lock);
+		if (same)
+			return !lock;
 	}
+	return false;
+}
+
+bool futex_dequeue(struct futex_waiter *w)
+{
+	return !futex_dequeue_unmoved(w);
 }
 
 int futex_sleep(struct futex_waiter *w, u64 deadline)
@@ -226,39 +249,48 @@ static int futex_deadline(u32 op, u64 utimeout, u64 *deadline)
 	return 0;
 }
 
+static bool has_timeout(u32 cmd)
+{
+	return cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI ||
+	       cmd == FUTEX_LOCK_PI2 || cmd == FUTEX_WAIT_REQUEUE_PI;
+}
+
 SYSCALL6(futex, u64, uaddr, u32, op, u32, val, u64, timeout, u64, uaddr2, u32, val3)
 {
 	u32 cmd = op & 127;
-	u64 deadline;
-	int err;
-	if ((op & FUTEX_CLOCK_REALTIME) && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2)
+	u64 deadline = ~0UL;
+	int err = has_timeout(cmd) ? futex_deadline(op, timeout, &deadline) : 0;
+	if (err)
+		return err;
+	if ((op & FUTEX_CLOCK_REALTIME) && cmd != FUTEX_WAIT_BITSET &&
+	    cmd != FUTEX_WAIT_REQUEUE_PI && cmd != FUTEX_LOCK_PI2)
 		return -ENOSYS;
 	switch (cmd) {
 	case FUTEX_WAIT:
-		val3 = FUTEX_ANY;
-		/* fallthrough */
+		return futex_wait(uaddr, op, val, deadline, FUTEX_ANY);
 	case FUTEX_WAIT_BITSET:
-		err = futex_deadline(op, timeout, &deadline);
-		return err ? err : futex_wait(uaddr, op, val, deadline, val3);
+		return futex_wait(uaddr, op, val, deadline, val3);
 	case FUTEX_WAKE:
-		val3 = FUTEX_ANY;
-		/* fallthrough */
+		return futex_wake(uaddr, op, (s32)val, FUTEX_ANY);
 	case FUTEX_WAKE_BITSET:
-		return futex_wake(uaddr, op, val ? val : 1, val3);
+		return futex_wake(uaddr, op, (s32)val, val3);
 	case FUTEX_REQUEUE:
 		return futex_requeue(uaddr, op, (s32)val, (s32)timeout, uaddr2, NULL);
 	case FUTEX_CMP_REQUEUE:
 		return futex_requeue(uaddr, op, (s32)val, (s32)timeout, uaddr2, &val3);
 	case FUTEX_WAKE_OP:
-		return futex_wake_op(uaddr, op, val, (u32)timeout, uaddr2, val3);
+		return futex_wake_op(uaddr, op, (s32)val, (s32)timeout, uaddr2, val3);
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
-		err = futex_deadline(op, timeout, &deadline);
-		return err ? err : futex_lock_pi(uaddr, op, deadline, false);
+		return futex_lock_pi(uaddr, op, deadline, false);
 	case FUTEX_TRYLOCK_PI:
 		return futex_lock_pi(uaddr, op, ~0UL, true);
 	case FUTEX_UNLOCK_PI:
 		return futex_unlock_pi(uaddr, op);
+	case FUTEX_WAIT_REQUEUE_PI:
+		return futex_wait_requeue_pi(uaddr, op, val, deadline, uaddr2);
+	case FUTEX_CMP_REQUEUE_PI:
+		return futex_cmp_requeue_pi(uaddr, op, (s32)val, (s32)timeout, uaddr2, val3);
 	}
 	return -ENOSYS;
 }

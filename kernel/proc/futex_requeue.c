@@ -5,45 +5,54 @@
  */
 #include "futex.h"
 
-static void lock_two(struct futex_bucket *a, struct futex_bucket *b) NO_TSA
+void futex_lock_two(struct futex_bucket *a, struct futex_bucket *b) NO_TSA
 {
 	spin_lock(a < b ? &a->lock : &b->lock);
 	if (a != b)
 		spin_lock_nested(a < b ? &b->lock : &a->lock);
 }
 
-static void unlock_two(struct futex_bucket *a, struct futex_bucket *b) NO_TSA
+void futex_unlock_two(struct futex_bucket *a, struct futex_bucket *b) NO_TSA
 {
 	spin_unlock(&a->lock);
 	if (a != b)
 		spin_unlock(&b->lock);
 }
 
-/* Wake n waiters of one word and move up to m of the rest to the other. */
+/* Wake n waiters of one word and move up to m of the rest to the other.  -EINVAL: there are
+ * some that wait for a lock, or are to. */
 static int requeue_locked(struct futex_bucket *from, const u64 k1[3], struct futex_bucket *to,
 			  const u64 k2[3], u32 n, u32 m)
 {
 	struct futex_waiter *w, *tmp;
 	struct list moved = LIST_INIT(moved);
 	u32 woken = 0, nmoved = 0;
+	int err = 0;
 	list_for_each_safe (w, tmp, &from->waiters, node) {
+		if (woken == n && nmoved == m)
+			break;
 		if (!futex_same_key(w->key, k1))
 			continue;
+		if (w->pi || w->requeue_key) {
+			err = -EINVAL;
+			break;
+		}
 		if (woken < n) {
 			futex_wake_waiter(w);
 			woken++;
 			continue;
 		}
-		if (nmoved == m)
-			break;
 		list_del(&w->node);
 		list_add_tail(&moved, &w->node);
 		memcpy(w->key, k2, sizeof(w->key));
 		__atomic_store_n(&w->bucket, to, __ATOMIC_RELEASE);
 		nmoved++;
 	}
-	list_splice_tail(&to->waiters, &moved);
-	return (int)(woken + nmoved);
+	list_for_each_safe (w, tmp, &moved, node) {
+		list_del(&w->node);
+		futex_queue(to, w);
+	}
+	return err ? err : (int)(woken + nmoved);
 }
 
 long futex_requeue(u64 u1, u32 op, s32 n, s32 m, u64 u2, const u32 *cmp)
@@ -57,18 +66,18 @@ long futex_requeue(u64 u1, u32 op, s32 n, s32 m, u64 u2, const u32 *cmp)
 		return err;
 	struct futex_bucket *a = futex_bucket(k1), *b = futex_bucket(k2);
 	for (;;) {
-		lock_two(a, b);
+		futex_lock_two(a, b);
 		err = cmp ? futex_peek(&v, u1) : 0;
 		if (!err)
 			break;
-		unlock_two(a, b);
+		futex_unlock_two(a, b);
 		if (user_load_u32(&v, u1))
 			return -EFAULT;
 	}
 	long r = -EAGAIN;
 	if (!cmp || v == *cmp)
 		r = requeue_locked(a, k1, b, k2, (u32)n, (u32)m);
-	unlock_two(a, b);
+	futex_unlock_two(a, b);
 	return r;
 }
 
@@ -134,7 +143,7 @@ static int wake_op_compares(u32 code, u32 old)
 	}
 }
 
-long futex_wake_op(u64 u1, u32 op, u32 n1, u32 n2, u64 u2, u32 code)
+long futex_wake_op(u64 u1, u32 op, s32 n1, s32 n2, u64 u2, u32 code)
 {
 	u64 k1[3], k2[3];
 	u32 old;
@@ -147,10 +156,10 @@ long futex_wake_op(u64 u1, u32 op, u32 n1, u32 n2, u64 u2, u32 code)
 	if (also < 0)
 		return also;
 	struct futex_bucket *a = futex_bucket(k1), *b = futex_bucket(k2);
-	lock_two(a, b);
-	long r = futex_wake_locked(a, k1, n1, FUTEX_ANY);
-	if (also)
-		r += futex_wake_locked(b, k2, n2, FUTEX_ANY);
-	unlock_two(a, b);
-	return r;
+	futex_lock_two(a, b);
+	int r = futex_wake_locked(a, k1, n1, FUTEX_ANY), more = 0;
+	if (also && r >= 0)
+		more = futex_wake_locked(b, k2, n2, FUTEX_ANY);
+	futex_unlock_two(a, b);
+	return more < 0 ? more : r + more;
 }

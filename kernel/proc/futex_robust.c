@@ -30,10 +30,8 @@ static bool robust_death(u64 uaddr, u32 tid, bool pi, bool pending)
 			break;
 		v = old;
 	}
-	if (v & FUTEX_WAITERS) {
+	if (!pi && (v & FUTEX_WAITERS))
 		futex_wake(uaddr, 0, 1, FUTEX_ANY);
-		futex_wake(uaddr, FUTEX_PRIVATE, 1, FUTEX_ANY);
-	}
 	return true;
 }
 

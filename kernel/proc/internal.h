@@ -286,9 +286,13 @@ int files_unshare(void); /* exec.c: a table of descriptors of current's own */
 /* ---- the rest ------------------------------------------------------------------------ */
 
 void futex_init(void);
-void futex_exit_robust(struct task *t); /* current is ending: its robust list */
-u64 futex_wake_one(u64 uaddr);          /* clear_child_tid */
-void timers_exit(struct process *p);    /* exit and exec: stop the POSIX timers */
+/* Current is ending, or executes another program: its robust list, and locks that it holds. */
+void futex_exit(struct task *t, bool for_good);
+void futex_wake_one(u64 uaddr); /* clear_child_tid */
+/* futex_pi.c: t has new settings; what it runs at depends on who waits for it, too. */
+void pi_set_policy(struct task *t, u32 policy, u32 rt_prio, s32 nice);
+void pi_set_nice(struct task *t, s32 nice);
+void timers_exit(struct process *p); /* exit and exec: stop the POSIX timers */
 void itimers_exit(struct process *p);
 void timers_free(struct process *p);      /* with the process */
 int cpu_limit_changed(struct process *p); /* RLIMIT_CPU is new; 0 or -ENOMEM */

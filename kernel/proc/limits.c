@@ -254,7 +254,7 @@ static long set_nice(struct task *t, int nice)
 	u64 rlim = t->process->rlim[RLIMIT_NICE].cur;
 	if (nice < t->nice && (u64)(20 - nice) > rlim && !capable(CAP_SYS_NICE))
 		return -EACCES;
-	__atomic_store_n(&t->nice, nice, __ATOMIC_RELAXED);
+	pi_set_nice(t, nice);
 	return 0;
 }
 

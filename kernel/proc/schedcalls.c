@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sched_* system calls.  There is one scheduling class: the policies BATCH and
- * IDLE are remembered but run as NORMAL does, and real-time ones are refused as they
- * are to a user without the right to them.
+ * The sched_* system calls.  FIFO and RR are real; BATCH and IDLE are remembered but run as
+ * NORMAL does; there is no bandwidth for DEADLINE, so who may ask for it gets EBUSY.
  */
 #include "internal.h"
 
-#define SCHED_NORMAL 0
-#define SCHED_FIFO 1
-#define SCHED_RR 2
-#define SCHED_BATCH 3
-#define SCHED_IDLE 5
+#define SCHED_DEADLINE 6
 #define SCHED_RESET_ON_FORK 0x40000000
 
 SYSCALL0(sched_yield)
@@ -70,34 +65,99 @@ SYSCALL3(sched_getaffinity, s32, pid, u32, len, u64, umask)
 	return put_user_u64(umask, mask) ? -EFAULT : (long)sizeof(u64);
 }
 
-static bool real_time(int policy)
+struct sched_attr_k {
+	u32 size, policy;
+	u64 flags;
+	s32 nice;
+	u32 priority;
+	u64 runtime, deadline, period;
+	u32 util_min, util_max;
+};
+#define ATTR_SIZE_FIRST 48 /* before util_min */
+#define FLAG_RESET_ON_FORK 1u
+#define FLAG_RECLAIM 2u
+#define FLAG_DL_OVERRUN 4u
+#define FLAG_KEEP_POLICY 8u
+#define FLAG_KEEP_PARAMS 16u
+#define FLAG_UTIL_CLAMP 96u
+#define FLAGS_ALL 127u
+
+static bool valid_policy(int p)
 {
-	return policy == SCHED_FIFO || policy == SCHED_RR;
+	return p == SCHED_NORMAL || p == SCHED_FIFO || p == SCHED_RR || p == SCHED_BATCH ||
+	       p == SCHED_IDLE || p == SCHED_DEADLINE;
 }
 
+/* Is it too much to ask for without the right to? */
+static bool needs_right(struct task *t, const struct sched_attr_k *a, u32 policy, bool reset)
+{
+	const struct cred *me = current()->cred;
+	const struct rlimit *rlim = t->process->rlim;
+	bool nicer = (u64)(20 - a->nice) > rlim[RLIMIT_NICE].cur;
+	if ((policy == SCHED_NORMAL || policy == SCHED_BATCH) && a->nice < t->nice && nicer)
+		return true;
+	if (policy_real_time(policy)) {
+		if (policy != t->policy && !rlim[RLIMIT_RTPRIO].cur)
+			return true;
+		if (a->priority > t->rt_prio && a->priority > rlim[RLIMIT_RTPRIO].cur)
+			return true;
+	}
+	if (policy == SCHED_DEADLINE)
+		return true;
+	if (t->policy == SCHED_IDLE && policy != SCHED_IDLE &&
+	    (u64)(20 - t->nice) > rlim[RLIMIT_NICE].cur)
+		return true;
+	struct cred *c = task_cred_get(t);
+	bool same = c && (me->euid == c->euid || me->euid == c->uid);
+	if (c)
+		cred_put(c);
+	return !same || (t->reset_on_fork && !reset);
+}
+
+/* A reservation: what Linux takes for one. */
+static bool valid_deadline(const struct sched_attr_k *a)
+{
+	u64 period = a->period ? a->period : a->deadline;
+	return a->deadline && a->runtime >= 1024 && a->runtime <= a->deadline &&
+	       a->deadline <= period && !((a->deadline | a->period) >> 63);
+}
+
+static long set_attr(struct task *t, const struct sched_attr_k *a, bool keep_policy)
+{
+	u32 policy = keep_policy ? t->policy : a->policy;
+	bool reset = keep_policy ? t->reset_on_fork : a->flags & FLAG_RESET_ON_FORK;
+	if (!valid_policy((int)policy) || (a->flags & ~(u64)FLAGS_ALL) || a->priority > 99)
+		return -EINVAL;
+	if ((policy == SCHED_DEADLINE && !valid_deadline(a)) ||
+	    policy_real_time(policy) != (a->priority != 0))
+		return -EINVAL;
+	if (needs_right(t, a, policy, reset) && !capable(CAP_SYS_NICE))
+		return -EPERM;
+	if (a->flags & FLAG_UTIL_CLAMP)
+		return -EOPNOTSUPP;
+	if (policy == SCHED_DEADLINE)
+		return -EBUSY;
+	t->reset_on_fork = reset;
+	bool normal = policy == SCHED_NORMAL || policy == SCHED_BATCH;
+	pi_set_policy(t, policy, a->priority, normal ? a->nice : t->nice);
+	return 0;
+}
+
+/* policy -1: the one it has. */
 static long set_policy(s32 pid, int policy, u64 uparam)
 {
-	s32 prio;
-	bool keep = policy < 0; /* sched_setparam */
+	struct sched_attr_k a = {.policy = (u32)(policy & ~SCHED_RESET_ON_FORK)};
 	if (!uparam || pid < 0)
 		return -EINVAL;
-	if (get_user_u32((u32 *)&prio, uparam))
+	if (get_user_u32(&a.priority, uparam))
 		return -EFAULT;
 	struct task *t = task_of(pid);
 	if (!t)
 		return -ESRCH;
-	int p = keep ? (int)t->policy : policy & ~SCHED_RESET_ON_FORK;
-	long err = 0;
-	if (real_time(p))
-		err = prio < 1 || prio > 99 ? -EINVAL : -EPERM;
-	else if (p != SCHED_NORMAL && p != SCHED_BATCH && p != SCHED_IDLE)
-		err = -EINVAL;
-	else if (prio)
-		err = -EINVAL;
-	else if (!may_signal(t->process, 0))
-		err = -EPERM;
-	else
-		t->policy = (u32)p;
+	a.nice = t->nice;
+	if (policy >= 0 && (policy & SCHED_RESET_ON_FORK))
+		a.flags = FLAG_RESET_ON_FORK;
+	long err = set_attr(t, &a, policy < 0);
 	task_put(t);
 	return err;
 }
@@ -117,29 +177,28 @@ SYSCALL1(sched_getscheduler, s32, pid)
 	struct task *t = task_of(pid);
 	if (!t)
 		return pid < 0 ? -EINVAL : -ESRCH;
-	long policy = t->policy;
+	long policy = t->policy | (t->reset_on_fork ? SCHED_RESET_ON_FORK : 0);
 	task_put(t);
 	return policy;
 }
 
 SYSCALL2(sched_getparam, s32, pid, u64, uparam)
 {
+	if (!uparam || pid < 0)
+		return -EINVAL;
 	struct task *t = task_of(pid);
-	if (!t || !uparam) {
-		if (t)
-			task_put(t);
-		return pid < 0 || !uparam ? -EINVAL : -ESRCH;
-	}
+	if (!t)
+		return -ESRCH;
+	u32 prio = t->rt_prio;
 	task_put(t);
-	return put_user_u32(uparam, 0);
+	return put_user_u32(uparam, prio);
 }
 
 static long priority_limit(int policy, int rt)
 {
-	if (real_time(policy))
+	if (policy == SCHED_FIFO || policy == SCHED_RR)
 		return rt;
-	return policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE ? 0
-										       : -EINVAL;
+	return valid_policy(policy) ? 0 : -EINVAL;
 }
 
 SYSCALL1(sched_get_priority_max, int, policy)
@@ -157,63 +216,77 @@ SYSCALL2(sched_rr_get_interval, s32, pid, u64, uts)
 	struct task *t = task_of(pid);
 	if (!t)
 		return pid < 0 ? -EINVAL : -ESRCH;
+	u64 ns = t->policy == SCHED_RR ? RR_SLICE_NS : t->policy == SCHED_FIFO ? 0 : 4000000;
 	task_put(t);
-	return timespec_out(uts, 4000000);
+	return timespec_out(uts, ns);
 }
 
-struct sched_attr_k {
-	u32 size, policy;
-	u64 flags;
-	s32 nice;
-	u32 priority;
-	u64 runtime, deadline, period;
-	u32 util_min, util_max;
-};
+static void get_params(const struct task *t, struct sched_attr_k *a)
+{
+	if (policy_real_time(t->policy))
+		a->priority = t->rt_prio;
+	else
+		a->nice = t->nice;
+}
 
 SYSCALL4(sched_getattr, s32, pid, u64, uattr, u32, size, u32, flags)
 {
-	struct sched_attr_k a = {.size = sizeof(a), .util_max = 1024};
-	if (flags || pid < 0 || size < 48 || size > QUIRE_PAGE_SIZE)
+	struct sched_attr_k a = {0};
+	if (!uattr || flags || pid < 0 || size < ATTR_SIZE_FIRST || size > QUIRE_PAGE_SIZE)
 		return -EINVAL;
 	struct task *t = task_of(pid);
 	if (!t)
 		return -ESRCH;
 	a.policy = t->policy;
-	a.nice = t->nice;
+	a.flags = t->reset_on_fork ? FLAG_RESET_ON_FORK : 0;
+	get_params(t, &a);
 	task_put(t);
 	a.size = quire_min(size, (u32)sizeof(a));
 	return copy_to_user(uattr, &a, a.size);
 }
 
+/* The caller's struct, of whatever size; what this kernel doesn't know has to be zero. */
+static int attr_in(struct sched_attr_k *a, u64 uattr)
+{
+	u32 size;
+	u8 byte;
+	if (get_user_u32(&size, uattr))
+		return -EFAULT;
+	size = size ? size : ATTR_SIZE_FIRST;
+	bool fits = size >= ATTR_SIZE_FIRST && size <= QUIRE_PAGE_SIZE;
+	for (u32 i = sizeof(*a); fits && i < size; i++) {
+		if (copy_from_user(&byte, uattr + i, 1))
+			return -EFAULT;
+		fits = !byte;
+	}
+	if (!fits)
+		return put_user_u32(uattr, sizeof(*a)) ? -EFAULT : -E2BIG;
+	if (copy_from_user(a, uattr, quire_min(size, (u32)sizeof(*a))))
+		return -EFAULT;
+	if ((a->flags & FLAG_UTIL_CLAMP) && size < sizeof(*a))
+		return -EINVAL;
+	a->nice = quire_max(-20, quire_min(a->nice, 19));
+	return 0;
+}
+
 SYSCALL3(sched_setattr, s32, pid, u64, uattr, u32, flags)
 {
 	struct sched_attr_k a = {0};
-	if (flags || pid < 0)
+	if (!uattr || pid < 0 || flags)
 		return -EINVAL;
-	if (get_user_u32(&a.size, uattr))
-		return -EFAULT;
-	u32 size = a.size ? a.size : 48;
-	if (size < 48 || size > QUIRE_PAGE_SIZE)
-		return -E2BIG;
-	if (copy_from_user(&a, uattr, quire_min(size, (u32)sizeof(a))))
-		return -EFAULT;
-	if (real_time((int)a.policy) || a.policy == 6)
-		return -EPERM;
-	if (a.policy != SCHED_NORMAL && a.policy != SCHED_BATCH && a.policy != SCHED_IDLE)
+	int err = attr_in(&a, uattr);
+	if (err)
+		return err;
+	if ((s32)a.policy < 0)
 		return -EINVAL;
 	struct task *t = task_of(pid);
 	if (!t)
 		return -ESRCH;
-	long err = may_signal(t->process, 0) ? 0 : -EPERM;
-	if (!err && a.nice < t->nice && !capable(CAP_SYS_NICE) &&
-	    (u64)(20 - a.nice) > t->process->rlim[RLIMIT_NICE].cur)
-		err = -EPERM;
-	if (!err) {
-		t->policy = a.policy;
-		t->nice = a.nice < -20 ? -20 : a.nice > 19 ? 19 : a.nice;
-	}
+	if (a.flags & FLAG_KEEP_PARAMS)
+		get_params(t, &a);
+	long r = set_attr(t, &a, a.flags & FLAG_KEEP_POLICY);
 	task_put(t);
-	return err;
+	return r;
 }
 
 SYSCALL3(getcpu, u64, ucpu, u64, unode, u64, ucache)

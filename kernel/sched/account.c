@@ -21,8 +21,14 @@ void rq_account(struct rq *rq, struct task *t, u64 now, bool user)
 	u64 spent = now - t->time_mark;
 
 	t->time_mark = now;
+	if (now >= rq->rt_period_end) {
+		rq->rt_used = 0;
+		rq->rt_period_end = now + RT_PERIOD_NS;
+	}
 	if (t->idle)
 		return;
+	if (quire_unlikely(prio_real_time(t->prio)))
+		rq->rt_used += spent;
 	if (user) {
 		t->utime += spent;
 		rq->times.user += spent;
@@ -91,6 +97,13 @@ void sched_load_init(u64 now)
 	load_next = now + LOAD_PERIOD_NS;
 }
 
+/* Real-time tasks have to wait for a while, or needn't any more. */
+static bool turn_of_others(const struct rq *rq, const struct task *t)
+{
+	return prio_real_time(t->prio) ? rq_throttled(rq) && rq->nr > rq->nr_rt
+				       : rq->nr_rt && !rq_throttled(rq);
+}
+
 /* First half of the timer interrupt; the timers themselves run in soft context. */
 void sched_tick(bool user)
 {
@@ -103,7 +116,8 @@ void sched_tick(bool user)
 	rq_account(rq, t, now, user);
 	rq->tick_at = now + TICK_NS;
 	bool others = __atomic_load_n(&rq->nr, __ATOMIC_RELAXED);
-	if ((others && now >= t->slice_end) || !allowed(t, this_cpu()->cpu))
+	if ((others && (now >= t->slice_end || turn_of_others(rq, t))) ||
+	    !allowed(t, this_cpu()->cpu))
 		resched_set(RESCHED_WANTED);
 	else if (others)
 		rq->tick_at = quire_min(rq->tick_at, t->slice_end);

@@ -10,14 +10,44 @@
  * that long before another CPU is bothered: that costs more under emulation. */
 #define PUSH_NS 200000
 
+u32 sched_rt_waiting;
+
+static struct task *first_in(struct list *queue, unsigned cpu)
+{
+	struct task *t;
+
+	list_for_each (t, queue, run)
+		if (allowed(t, cpu))
+			return t;
+	return NULL;
+}
+
 struct task *rq_first_allowed(struct rq *rq, unsigned cpu)
 {
 	struct task *t;
 
-	list_for_each (t, &rq->queue, run)
-		if (allowed(t, cpu))
-			return t;
-	return NULL;
+	if (quire_likely(!rq->nr_rt))
+		return first_in(&rq->queue, cpu);
+	if (rq_throttled(rq))
+		return (t = first_in(&rq->queue, cpu)) ? t : first_in(&rq->rt, cpu);
+	return (t = first_in(&rq->rt, cpu)) ? t : first_in(&rq->queue, cpu);
+}
+
+void rq_enqueue_rt(struct rq *rq, struct task *t, bool preempted)
+{
+	bool first = preempted && t->budget > 0;
+	struct list *before;
+
+	if (t->budget <= 0)
+		t->budget = slice_of(t);
+	for (before = rq->rt.next; before != &rq->rt; before = before->next) {
+		s32 prio = list_entry(before, struct task, run)->prio;
+		if (first ? prio >= t->prio : prio > t->prio)
+			break;
+	}
+	list_add_tail(before, &t->run);
+	rq->nr_rt++;
+	__atomic_add_fetch(&sched_rt_waiting, 1, __ATOMIC_RELAXED);
 }
 
 /* Take a task that may run here from another queue.  The own queue's lock is held, so
@@ -42,11 +72,49 @@ struct task *rq_steal(unsigned cpu)
 	return NULL;
 }
 
+/* The own queue's lock is held, so the others' are only tried. */
+struct task *rq_or_pull_rt(struct rq *rq, struct task *next)
+{
+	unsigned cpu = this_cpu()->cpu;
+
+	for (unsigned i = 0; i < ncpus; i++) {
+		struct rq *other = rqs[i];
+		if (!other || other == rq || !other->nr_rt || !rq_try_lock(other))
+			continue;
+		struct task *t = first_in(&other->rt, cpu);
+		if (t && t->prio < (next ? next->prio : PRIO_IDLE)) {
+			dequeue(other, t);
+			__atomic_store_n(&t->cpu, cpu, __ATOMIC_RELEASE);
+			if (next)
+				enqueue(rq, next, true);
+			next = t;
+		}
+		rq_unlock(other);
+	}
+	return next;
+}
+
 /* May a task woken by the running one wait for it here? */
 static bool waits_here(const struct task *t)
 {
-	return !this_arch()->in_soft && !current()->idle && !this_rq()->nr &&
+	const struct task *cur = current();
+
+	return !this_arch()->in_soft && !cur->idle && !this_rq()->nr &&
+	       !prio_real_time(cur->prio) && !prio_real_time(t->prio) &&
 	       allowed(t, this_cpu()->cpu);
+}
+
+/* The CPU that runs what matters least. */
+static unsigned least_urgent(u64 mask, unsigned home)
+{
+	s32 prio = mask >> home & 1 ? rqs[home]->prio : -1;
+
+	for (unsigned i = 0; i < ncpus; i++)
+		if (mask >> i & 1 && rqs[i] && rqs[i]->prio > prio) {
+			home = i;
+			prio = rqs[i]->prio;
+		}
+	return home;
 }
 
 /* The CPU for a task that becomes runnable: where it was if that is idle, another idle
@@ -60,6 +128,8 @@ unsigned rq_place(const struct task *t, unsigned home)
 		return home;
 	if (idle)
 		return (unsigned)__builtin_ctzl(idle);
+	if (quire_unlikely(prio_real_time(t->prio)) && mask)
+		return least_urgent(mask, home);
 	if (mask >> home & 1 || !mask)
 		return home;
 	return (unsigned)__builtin_ctzl(mask);
@@ -70,7 +140,7 @@ static void notice_waiting(struct rq *rq, struct task *t)
 {
 	struct task *cur = current();
 
-	if (cur->idle) {
+	if (cur->idle || (prio_real_time(t->prio) && t->prio < cur->prio)) {
 		resched_set(RESCHED_WANTED);
 		return;
 	}
@@ -95,16 +165,23 @@ void rq_add(unsigned target, struct task *t)
 	bool own = target == this_cpu()->cpu;
 
 	rq_lock(rq);
-	enqueue(rq, t);
+	enqueue(rq, t, false);
 	bool was_idle = __atomic_load_n(&sched_idle_cpus, __ATOMIC_RELAXED) >> target & 1;
 	if (own)
 		notice_waiting(rq, t);
+	bool preempts = prio_real_time(t->prio) && t->prio < rq->prio;
 	rq_unlock(rq);
-	if (!own && was_idle)
+	if (!own && (was_idle || preempts))
 		smp_send_resched(target);
 }
 
-/* Nobody waits here, but two or more elsewhere: take one over.  Interrupts off. */
+/* Two or more wait there, or one for a real-time task, which may run for long. */
+static bool too_many(const struct rq *rq)
+{
+	return __atomic_load_n(&rq->nr, __ATOMIC_RELAXED) + prio_real_time(rq->prio) >= 2;
+}
+
+/* Nobody waits here, but too many elsewhere: take one over.  Interrupts off. */
 void rq_balance(struct rq *rq)
 {
 	unsigned cpu = this_cpu()->cpu;
@@ -112,10 +189,9 @@ void rq_balance(struct rq *rq)
 
 	for (unsigned i = 0; i < ncpus && !t; i++) {
 		struct rq *other = rqs[i];
-		if (!other || other == rq || __atomic_load_n(&other->nr, __ATOMIC_RELAXED) < 2 ||
-		    !rq_try_lock(other))
+		if (!other || other == rq || !too_many(other) || !rq_try_lock(other))
 			continue;
-		t = other->nr < 2 ? NULL : rq_first_allowed(other, cpu);
+		t = too_many(other) ? rq_first_allowed(other, cpu) : NULL;
 		if (t) {
 			dequeue(other, t);
 			__atomic_store_n(&t->cpu, cpu, __ATOMIC_RELEASE);
@@ -126,21 +202,26 @@ void rq_balance(struct rq *rq)
 		rq_add(cpu, t);
 }
 
+/* Lock the queue that t belongs to.  Interrupts off. */
+static struct rq *lock_queue_of(const struct task *t, unsigned *cpu)
+{
+	for (;;) {
+		*cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE);
+		struct rq *rq = rqs[*cpu];
+		rq_lock(rq);
+		if (__atomic_load_n(&t->cpu, __ATOMIC_RELAXED) == *cpu)
+			return rq;
+		rq_unlock(rq);
+	}
+}
+
 bool wake_task(struct task *t, u32 state_mask)
 {
 	unsigned long irq = quire_host_irq_save();
-	struct rq *rq;
 	unsigned cpu;
+	struct rq *rq = lock_queue_of(t, &cpu);
 	bool woken = false;
 
-	for (;;) {
-		cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE);
-		rq = rqs[cpu];
-		rq_lock(rq);
-		if (__atomic_load_n(&t->cpu, __ATOMIC_RELAXED) == cpu)
-			break;
-		rq_unlock(rq);
-	}
 	if (!(state_mask >> __atomic_load_n(&t->state, __ATOMIC_SEQ_CST) & 1)) {
 		rq_unlock(rq);
 	} else {
@@ -199,8 +280,10 @@ void rq_wake_idle_cpu(struct rq *rq)
 	if (!idle)
 		return;
 	rq_lock(rq);
+	list_for_each (t, &rq->rt, run)
+		useful |= idle & __atomic_load_n(&t->affinity, __ATOMIC_RELAXED);
 	list_for_each (t, &rq->queue, run)
-		if ((useful = idle & __atomic_load_n(&t->affinity, __ATOMIC_RELAXED)))
+		if ((useful |= idle & __atomic_load_n(&t->affinity, __ATOMIC_RELAXED)))
 			break;
 	rq_unlock(rq);
 	if (useful)
@@ -235,4 +318,36 @@ void sched_set_affinity(struct task *t, u64 mask)
 		rq_add(target, t);
 	quire_host_irq_restore(irq);
 	sched_kick(t);
+}
+
+void sched_set_prio(struct task *t, s32 prio)
+{
+	unsigned long irq = quire_host_irq_save();
+	unsigned cpu;
+	struct rq *rq = lock_queue_of(t, &cpu);
+	bool queued = t->on_rq && !list_empty(&t->run), running = t->on_cpu && !queued;
+	s32 before = t->prio;
+
+	if (queued)
+		dequeue(rq, t);
+	t->prio = prio;
+	t->budget = slice_of(t);
+	if (queued)
+		enqueue(rq, t, prio > before);
+	if (running) {
+		t->slice_end = time_ns() + (u64)t->budget;
+		rq->prio = prio;
+	}
+	/* somebody else may be due on that CPU now */
+	bool look = (queued && prio_real_time(prio) && prio < rq->prio) ||
+		    (running && prio_real_time(before) && prio > before);
+	rq_unlock(rq);
+	if (look && cpu == this_cpu()->cpu)
+		resched_set(RESCHED_WANTED);
+	else if (look)
+		smp_send_resched(cpu);
+	bool resched = this_cpu()->resched;
+	quire_host_irq_restore(irq);
+	if (resched && !this_cpu()->preempt)
+		preempt_schedule();
 }

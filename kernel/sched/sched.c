@@ -14,7 +14,9 @@
  * schedule(), which takes it off the queue only if the state is still set.  A task
  * preempted in between keeps its place: preemption never looks at the state.
  *
- * No real-time classes; nice values only scale the slice.
+ * Real-time tasks have a queue of their own, in order of priority, and go before all
+ * others (until they have used 95 % of a second); one that waits here while another CPU
+ * runs a lower one is taken over by that CPU.  Nice values only scale the slice.
  */
 #include <quire/assert.h>
 #include <quire/fault.h>
@@ -94,6 +96,7 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 		set_idle(rq, next->idle, now);
 	sched_program_timer();
 	rq->times.switches++;
+	rq->prio = next->prio;
 	rq->prev = prev;
 	next->on_cpu = 1;
 	p->current = next;
@@ -125,7 +128,7 @@ static void leave(struct rq *rq, struct task *prev, bool preempted)
 	prev->nivcsw++;
 	if (allowed(prev, this_cpu()->cpu)) {
 		prev->budget = (s64)(prev->slice_end - time_ns());
-		enqueue(rq, prev);
+		enqueue(rq, prev, true);
 	} else {
 		rq->prev_moves = true;
 	}
@@ -144,13 +147,17 @@ static void schedule_locked(bool preempted)
 	resched_clear(RESCHED_WANTED);
 	/* prev's state may have changed to running meanwhile, which leave() sees */
 	next = rq_first_allowed(rq, p->cpu);
-	if (next)
+	if (next && stays && quire_unlikely(prio_real_time(prev->prio)) && prev->prio <= next->prio)
+		next = NULL; /* the queue has the say, when prev is in it again */
+	else if (next)
 		dequeue(rq, next);
 	else if (prev->idle || !stays)
 		next = rq_steal(p->cpu);
 	leave(rq, prev, preempted);
 	if (!next && (next = rq_first_allowed(rq, p->cpu))) /* prev itself */
 		dequeue(rq, next);
+	if (quire_unlikely(__atomic_load_n(&sched_rt_waiting, __ATOMIC_RELAXED)))
+		next = rq_or_pull_rt(rq, next);
 	if (!next)
 		next = rq->idle;
 	if (next == prev) {
@@ -300,7 +307,9 @@ static void init_rq(struct task *idle)
 	struct percpu *p = this_cpu();
 
 	REQUIRE(rq && idle);
+	list_init(&rq->rt);
 	list_init(&rq->queue);
+	rq->prio = idle->prio;
 	rq->idle = idle;
 	rq->tick_at = ~0UL;
 	rq->idle_mark = time_ns();

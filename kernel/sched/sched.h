@@ -49,6 +49,17 @@ struct sigpending {
 #define TASK_WORK_TRACE 32u  /* the end of a system call is to be reported to the tracer */
 
 struct siginfo;
+struct futex_waiter;
+
+#define SCHED_NORMAL 0
+#define SCHED_FIFO 1
+#define SCHED_RR 2
+#define SCHED_BATCH 3
+#define SCHED_IDLE 5
+#define PRIO_RT 100     /* real-time priorities are below: 99 - rt_prio */
+#define PRIO_NORMAL 120 /* of nice 0 */
+#define PRIO_IDLE 140
+#define RR_SLICE_NS 100000000UL
 
 /* What ptrace(2) knows of a task; proc/trace.c.  The tracer changes under tree_lock and the
  * siglock of the traced one's process: either is enough to read it. */
@@ -81,8 +92,11 @@ struct task {
 	u64 affinity;    /* CPUs it may use */
 	u64 slice_end;   /* ns; while it runs: when its slice is used up */
 	s64 budget;      /* ns of its slice that are left, while it doesn't */
+	s32 prio;        /* what it runs at, smaller is more: own_prio(), or lent to it */
 	s32 nice;
-	u32 policy;
+	u32 policy;  /* SCHED_* */
+	u32 rt_prio; /* 1 .. 99 for the real-time policies; else 0 */
+	bool reset_on_fork;
 	u64 kstack;       /* start of the area, KSTACK_PAGES long */
 	u64 utime, stime; /* ns */
 	u64 time_mark;    /* ns: since when the current stretch runs */
@@ -121,6 +135,9 @@ struct task {
 	u32 altstack_flags;
 	u64 clear_child_tid, set_child_tid;
 	u64 robust_list;
+	u32 futex_exit;       /* enum futex_exit, of proc/futex.h */
+	struct list pi_owned; /* proc/futex_pi.c, guarded by its pi_lock: what it holds */
+	struct futex_waiter *pi_blocked; /* and where it waits for such a lock */
 	u64 rseq, rseq_len;
 	u32 rseq_sig;
 	u32 exit_code; /* wait status, when exiting */
@@ -144,6 +161,20 @@ struct task {
 static inline struct regs *task_regs(struct task *t)
 {
 	return (struct regs *)(t->kstack + KSTACK_PAGES * QUIRE_PAGE_SIZE) - 1;
+}
+
+static inline bool prio_real_time(s32 prio)
+{
+	return prio < PRIO_RT;
+}
+static inline bool policy_real_time(u32 policy)
+{
+	return policy == SCHED_FIFO || policy == SCHED_RR;
+}
+/* The priority by its own settings. */
+static inline s32 own_prio(const struct task *t)
+{
+	return policy_real_time(t->policy) ? PRIO_RT - 1 - (s32)t->rt_prio : PRIO_NORMAL + t->nice;
 }
 
 /* Allocate a task with stack and FPU state; state is TASK_UNINTERRUPTIBLE; not yet
@@ -173,6 +204,8 @@ _Noreturn void schedule_exit(void);
 /* Get t to notice something soon if it runs in user mode (an IPI): signals. */
 void sched_kick(struct task *t);
 void sched_set_affinity(struct task *t, u64 mask);
+/* t runs at prio from now on; its policy and nice value are the caller's to set, before. */
+void sched_set_prio(struct task *t, s32 prio);
 /* Timer tick, from the interrupt. */
 void sched_tick(bool user);
 void sched_init(void);

@@ -103,7 +103,9 @@ struct task *task_alloc(void)
 	list_init(&t->run);
 	list_init(&t->trace.traced);
 	list_init(&t->trace.tracees);
+	list_init(&t->pi_owned);
 	t->syscall_limit = SYSCALL_COUNT;
+	t->prio = PRIO_NORMAL;
 	t->refs = 1;
 	t->state = TASK_UNINTERRUPTIBLE;
 	t->affinity = ~0UL;
@@ -129,6 +131,7 @@ struct task *task_alloc_idle(u64 stack_top)
 	if (!t)
 		return NULL;
 	list_init(&t->run);
+	t->prio = PRIO_IDLE;
 	t->refs = 1;
 	t->idle = t->kernel_thread = true;
 	t->kstack = stack_top - STACK_SIZE;

@@ -150,7 +150,7 @@ Y(140, getpriority)
 Y(141, setpriority)
 Y(142, sched_setparam)
 Y(143, sched_getparam)
-Y(144, sched_setscheduler) /* real-time policies (EPERM) */
+Y(144, sched_setscheduler)
 Y(145, sched_getscheduler)
 Y(146, sched_get_priority_max)
 Y(147, sched_get_priority_min)
@@ -208,7 +208,7 @@ Y(198, lremovexattr)
 Y(199, fremovexattr)
 Y(200, tkill)
 Y(201, time)
-Y(202, futex) /* FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI; the PI locks raise no priorities */
+Y(202, futex)
 Y(203, sched_setaffinity)
 Y(204, sched_getaffinity)
 N(205, set_thread_area, ENOSYS)
@@ -320,7 +320,7 @@ Y(310, process_vm_readv)
 Y(311, process_vm_writev)
 N(312, kcmp, ENOSYS)
 N(313, finit_module, EPERM)
-Y(314, sched_setattr) /* real-time policies (EPERM) */
+Y(314, sched_setattr) /* SCHED_DEADLINE (EBUSY) and utilization clamps */
 Y(315, sched_getattr)
 Y(316, renameat2) /* no RENAME_WHITEOUT; no RENAME_EXCHANGE in --rw folders (EINVAL) */
 Y(317, seccomp) /* EINVAL, as where seccomp is configured out */
