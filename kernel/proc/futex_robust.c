@@ -16,8 +16,9 @@ static bool robust_death(u64 uaddr, u32 tid, bool pi, bool pending)
 		return false;
 	if (user_load_u32(&v, uaddr))
 		return false;
-	/* Between unlocking and the wake-up the word is free and a waiter may sleep. */
-	if (pending && !pi && !v) {
+	/* Between unlocking and the wake-up the word is free and a waiter may sleep; so it may
+	 * when it was the one who was woken, and died. */
+	if (pending && !pi && !(v & FUTEX_TID)) {
 		futex_wake(uaddr, 0, 1, FUTEX_ANY);
 		return true;
 	}
@@ -38,6 +39,7 @@ static bool robust_death(u64 uaddr, u32 tid, bool pi, bool pending)
 void futex_exit_robust(struct task *t)
 {
 	u64 head = t->robust_list, entry, offset, pending;
+	t->robust_list = 0;
 	if (!head || get_user_u64(&entry, head) || get_user_u64(&offset, head + 8) ||
 	    get_user_u64(&pending, head + 16))
 		return;
@@ -69,10 +71,13 @@ SYSCALL3(get_robust_list, s32, pid, u64, uhead, u64, ulen)
 	if (!t)
 		return -ESRCH;
 	u64 head = t->robust_list;
-	bool ok = !t->process || may_signal(t->process, 0);
+	int err = ptrace_may_access(t, false);
 	if (pid)
 		task_put(t);
-	if (!ok)
+	if (err)
 		return -EPERM;
+	/* An address that looks like an error is taken for one, as in Linux. */
+	if (head >= -4095UL)
+		return (long)head;
 	return put_user_u64(ulen, 24) || put_user_u64(uhead, head) ? -EFAULT : 0;
 }

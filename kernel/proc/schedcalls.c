@@ -75,8 +75,6 @@ struct sched_attr_k {
 };
 #define ATTR_SIZE_FIRST 48 /* before util_min */
 #define FLAG_RESET_ON_FORK 1u
-#define FLAG_RECLAIM 2u
-#define FLAG_DL_OVERRUN 4u
 #define FLAG_KEEP_POLICY 8u
 #define FLAG_KEEP_PARAMS 16u
 #define FLAG_UTIL_CLAMP 96u
@@ -138,6 +136,8 @@ static long set_attr(struct task *t, const struct sched_attr_k *a, bool keep_pol
 	if (policy == SCHED_DEADLINE)
 		return -EBUSY;
 	t->reset_on_fork = reset;
+	if (a->flags & FLAG_KEEP_PARAMS)
+		return 0; /* not even the policy changes */
 	bool normal = policy == SCHED_NORMAL || policy == SCHED_BATCH;
 	pi_set_policy(t, policy, a->priority, normal ? a->nice : t->nice);
 	return 0;
