@@ -320,7 +320,7 @@ int pi_sleep(struct futex_waiter *w, u64 deadline)
 
 /* The owner died and left it to us: write so.  b's lock is held, but not while the word is
  * faulted in. */
-static int take_over_word(u64 uaddr, struct futex_bucket *b)
+static int take_over_word(u64 uaddr, struct futex_bucket *b) REQUIRES(b->lock)
 {
 	u32 v, mine = current()->tid | FUTEX_WAITERS | FUTEX_OWNER_DIED;
 	for (;;) {

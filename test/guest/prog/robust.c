@@ -132,6 +132,7 @@ static void calls(void)
 	waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
 	R(syscall(SYS_get_robust_list, pid, &head, &len));
 	printf("   %lx\n", (long)head);
+	waitpid(pid, NULL, 0);
 	/* a child starts without */
 	R(syscall(SYS_set_robust_list, 0x2000, 24));
 	fflush(stdout);
