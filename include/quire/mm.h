@@ -131,7 +131,8 @@ s64 quire_mremap(struct quire_mm *mm, u64 addr, u64 old_len, u64 new_len, u64 fl
 s64 quire_madvise(struct quire_mm *mm, u64 addr, u64 len, int advice);
 s64 quire_brk(struct quire_mm *mm, u64 brk); /* the new (or unchanged) break, as the system call */
 s64 quire_msync(struct quire_mm *mm, u64 addr, u64 len, int flags);
-/* One byte a page into vec for at most len bytes' pages; the host copies it out. */
+/* One byte for each page that the mapping of addr has from there on, at most so many, into
+ * vec, which the host copies out before it asks for the next: how many, or -errno. */
 s64 quire_mincore(struct quire_mm *mm, u64 addr, u64 pages, u8 *vec);
 s64 quire_mlock(struct quire_mm *mm, u64 addr, u64 len, bool onfault);
 s64 quire_munlock(struct quire_mm *mm, u64 addr, u64 len);

@@ -285,42 +285,45 @@ static s64 copy_file(struct file *out, u64 *out_pos, struct file *in, u64 *in_po
 	return total ? total : r;
 }
 
+/* at: where to read instead of the file's own position, moved on; null: none was given. */
+static s64 send_file(struct file *out, struct file *in, u64 *at, u64 count)
+{
+	if (!in || !in->can_read)
+		return -EBADF;
+	if (!in->seekable)
+		return at ? -ESPIPE : -EINVAL;
+	if (at && (s64)*at < 0)
+		return -EINVAL;
+	if (!out || !out->can_write)
+		return -EBADF;
+	if (out->flags & O_APPEND)
+		return -EINVAL;
+	/* The files' own positions are read once and set once, without their locks, as Linux
+	 * does it: two of them in any order would be a deadlock. */
+	u64 pos = at ? *at : in->pos, out_pos = out->pos;
+	s64 r = copy_file(out, &out_pos, in, &pos, quire_min(count, MAX_RW_COUNT));
+	if (r > 0 && out->seekable)
+		out->pos = out_pos;
+	if (at)
+		*at = pos;
+	else if (r > 0 && in != out)
+		in->pos = pos;
+	return r;
+}
+
 SYSCALL4(sendfile, int, out_fd, int, in_fd, u64, upos, u64, count)
 {
 	u64 pos = 0;
 	if (upos && get_user_u64(&pos, upos))
 		return -EFAULT;
-	if ((s64)pos < 0)
-		return -EINVAL;
 	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
-	s64 r = -EBADF;
-	count = quire_min(count, MAX_RW_COUNT);
-	if (!in || !out || !in->can_read || !out->can_write)
-		goto end;
-	r = upos ? -ESPIPE : -EINVAL;
-	if (!in->seekable)
-		goto end;
-	r = -EINVAL;
-	if (out->flags & O_APPEND)
-		goto end;
-	/* The files' own positions are read once and set once, without their locks, as Linux
-	 * does it: two of them in any order would be a deadlock. */
-	if (!upos)
-		pos = in->pos;
-	u64 out_pos = out->pos;
-	r = copy_file(out, &out_pos, in, &pos, count);
-	if (r > 0 && out->seekable)
-		out->pos = out_pos;
-	if (upos && put_user_u64(upos, pos))
-		r = -EFAULT;
-	else if (!upos && r > 0 && in != out)
-		in->pos = pos;
-end:
+	s64 r = send_file(out, in, upos ? &pos : NULL, count);
 	if (in)
 		file_put(in);
 	if (out)
 		file_put(out);
-	return r;
+	/* Whatever came of it. */
+	return upos && put_user_u64(upos, pos) ? -EFAULT : r;
 }
 
 /* splice(2) on files that are held: pos null means the file's own position. */

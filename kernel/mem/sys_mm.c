@@ -61,11 +61,14 @@ SYSCALL3(mincore, u64, addr, u64, len, u64, uvec)
 	if (!vec)
 		return -EAGAIN;
 	s64 r = 0;
-	while (pages && !r) {
-		u64 n = quire_min(pages, QUIRE_PAGE_SIZE);
-		r = quire_mincore(my_mm(), addr, n, vec);
-		if (r >= 0)
-			r = copy_to_user(uvec, vec, n);
+	while (pages) {
+		r = quire_mincore(my_mm(), addr, quire_min(pages, QUIRE_PAGE_SIZE), vec);
+		if (r < 0)
+			break;
+		u64 n = (u64)r;
+		r = copy_to_user(uvec, vec, n);
+		if (r)
+			break;
 		addr += n << QUIRE_PAGE_SHIFT;
 		uvec += n;
 		pages -= n;

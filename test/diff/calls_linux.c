@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -124,6 +125,52 @@ static int file_of(u64_t n)
 	return n < FILES ? file[n] : -1;
 }
 
+static s64_t call_name(const u64_t *a)
+{
+	static const char longer[] = "0123456789012345678901234567890123456789"
+				     "0123456789012345678901234567890123456789";
+	const char *const names[] = {NULL, "a", "b", longer, "a[", (char *)PG};
+
+	return result(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, a[0], a[1], names[a[2] % 6]));
+}
+
+static s64_t call_sendfile(const u64_t *a, u64_t *value)
+{
+	int out = file_of(a[0]);
+	s64_t r = result(syscall(SYS_sendfile, out, file_of(a[2]), a[1], a[3]));
+
+	*value = (u64_t)lseek(out, 0, SEEK_CUR) << 24 | (u64_t)lseek(file_of(a[2]), 0, SEEK_CUR);
+	return r;
+}
+
+/* ---- protection keys ----------------------------------------------------------------------- */
+
+static s64_t call_pkey_set(const u64_t *a, u64_t *value)
+{
+	unsigned pkru, high, shift = a[0] % 16 * 2;
+
+	__asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(pkru), "=d"(high) : "c"(0));
+	*value = pkru;
+	if (shift) /* the program's own memory has key 0 */
+		pkru = (pkru & ~(3u << shift)) | (unsigned)(a[1] & 3) << shift;
+	__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(pkru), "c"(0), "d"(0) : "memory");
+	return 0;
+}
+
+static s64_t call_pkey(enum opcode code, const u64_t *a, u64_t *value)
+{
+	switch (code) {
+	case OP_PKEY_ALLOC:
+		return result(syscall(SYS_pkey_alloc, a[0], a[1]));
+	case OP_PKEY_FREE:
+		return result(syscall(SYS_pkey_free, a[0]));
+	case OP_PKEY_MPROTECT:
+		return result(syscall(SYS_pkey_mprotect, a[0], a[1], a[2], a[3]));
+	default:
+		return call_pkey_set(a, value);
+	}
+}
+
 static s64_t call_system(enum opcode code, const u64_t *a, u64_t *value)
 {
 	struct iovec iov[2] = {{(void *)a[0], a[1]}, {(void *)a[2], a[3]}};
@@ -145,6 +192,21 @@ static s64_t call_system(enum opcode code, const u64_t *a, u64_t *value)
 		return result(lseek(file_of(a[0]), (off_t)a[1], (int)a[2]));
 	case OP_STAT:
 		return call_stat(file_of(a[0]), value);
+	case OP_NAME:
+		return call_name(a);
+	case OP_MINCORE_TO:
+		return result(syscall(SYS_mincore, a[0], a[1], a[2]));
+	case OP_SENDFILE:
+		return call_sendfile(a, value);
+	case OP_PIPE_FROM:
+		return result(syscall(SYS_write, pipe_fd[1], a[0], a[1]));
+	case OP_PIPE_INTO:
+		return result(syscall(SYS_read, pipe_fd[0], a[0], a[1]));
+	case OP_PKEY_ALLOC:
+	case OP_PKEY_FREE:
+	case OP_PKEY_MPROTECT:
+	case OP_PKEY_SET:
+		return call_pkey(code, a, value);
 	default:
 		return call_shm(code, a, value);
 	}

@@ -22,7 +22,7 @@ typedef int64_t s64_t;
 /* MAP_32BIT looks from here upward, so its results lie in the arena, too. */
 #define ARENA 0x40000000UL
 #define ARENA_PAGES 40
-#define FILES 3
+#define FILES 4 /* the last one is the one before it, opened for reading */
 #define SEGMENTS 2
 #define MAX_OPS 4096
 #define MAX_ARGS 6
@@ -72,11 +72,22 @@ typedef int64_t s64_t;
 	X(VM_READV, "vm_readv", "ALAL", SYSTEM)                 \
 	X(VM_WRITEV, "vm_writev", "ALAL", SYSTEM)               \
 	X(SEEK, "seek", "FLL", SYSTEM)                          \
-	X(STAT, "stat", "F", SYSTEM)
+	X(STAT, "stat", "F", SYSTEM)                            \
+	X(NAME, "name", "ALL", SYSTEM)                          \
+	X(MINCORE_TO, "mincore_to", "ALA", SYSTEM)              \
+	X(SENDFILE, "sendfile", "FAFL", SYSTEM)                 \
+	X(PIPE_FROM, "pipe_from", "AL", SYSTEM)                 \
+	X(PIPE_INTO, "pipe_into", "AL", SYSTEM)                 \
+	X(PKEY_ALLOC, "pkey_alloc", "LL", PKEYS)                \
+	X(PKEY_FREE, "pkey_free", "L", PKEYS)                   \
+	X(PKEY_MPROTECT, "pkey_mprotect", "ALLL", PKEYS)        \
+	X(PKEY_SET, "pkey_set", "LL", PKEYS)
 
-/* SYSTEM: what a kernel has around the core.  POISON: retires frames for good. */
+/* SYSTEM: what a kernel has around the core.  POISON: retires frames for good.  PKEYS: the
+ * processor has protection keys. */
 #define FEATURE_SYSTEM 1
 #define FEATURE_POISON 2
+#define FEATURE_PKEYS 4
 
 enum opcode {
 #define X(id, name, args, feature) OP_##id,
@@ -114,7 +125,8 @@ struct arg number(s64_t v);
 struct arg address(void);
 struct arg place(void); /* of a word */
 struct arg length(void);
-void gen_system(struct op *o); /* gensys.c */
+void gen_system(struct op *o, unsigned features); /* gensys.c */
+s64_t protection(void);
 
 /* text.c: one operation as text (into buf, its end); a program from text. */
 char *op_text(char *at, const struct op *op);
@@ -127,18 +139,20 @@ bool program_parse(struct program *p, char *text);
 struct region {
 	u64_t start, end, offset;
 	char perms[5];
-	char what; /* '-' anonymous, '0' + n: file n, 'z' shared anonymous, 's' SysV, '?' other */
+	/* '-' anonymous, '0' + n: file n, 'z' shared anonymous, 's' SysV, 'a', 'b': named so;
+	 * '?' other */
+	char what;
 };
-/* What smaps has of a region, in KiB; but for LazyFree, which on Linux depends on when a
- * list of pages fills up. */
+/* What smaps has of a region, in KiB; but for LazyFree and Referenced, which on Linux depend on
+ * when a list of pages fills up. */
 struct sizes {
 	u64_t rss, pss, shared_clean, shared_dirty, private_clean, private_dirty;
-	u64_t anonymous, locked;
+	u64_t anonymous, locked, key;
 	char flags[80];
 };
 /* Pages, since the program began. */
 struct usage {
-	s64_t size, locked, data;
+	s64_t size, locked, data, committed;
 };
 #define PAGE_PRESENT 1
 #define PAGE_SWAP 2
@@ -187,6 +201,7 @@ extern struct program program;
 extern struct told {
 	u64_t hash, ops;
 	bool all_locked; /* by mlockall(): what the executor needs for itself, too */
+	bool free_stack; /* one that isn't charged: on Linux its growth is, for good */
 } * told;
 extern bool in_full;
 

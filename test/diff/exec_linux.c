@@ -28,7 +28,7 @@
 #define TABLE (2UL << 20)
 
 int file[FILES], segment[SEGMENTS];
-int maps_fd, pagemap_fd, smaps_fd, status_fd, self_fd;
+int maps_fd, pagemap_fd, smaps_fd, status_fd, meminfo_fd, self_fd, pipe_fd[2];
 static sigjmp_buf back;
 static struct access_result *volatile pending;
 
@@ -88,6 +88,7 @@ void open_proc(void)
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY);
 	smaps_fd = open("/proc/self/smaps", O_RDONLY);
 	status_fd = open("/proc/self/status", O_RDONLY);
+	meminfo_fd = open("/proc/meminfo", O_RDONLY);
 	self_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (maps_fd < 0 || pagemap_fd < 0 || smaps_fd < 0 || status_fd < 0 || self_fd < 0)
 		fail("/proc/self");
@@ -99,6 +100,7 @@ void close_proc(void)
 	close(pagemap_fd);
 	close(smaps_fd);
 	close(status_fd);
+	close(meminfo_fd);
 	close(self_fd);
 }
 
@@ -116,22 +118,28 @@ static u64_t top_of_window(void)
 	return start;
 }
 
+/* The last one is the one before it, opened for reading only. */
 static void make_files(void)
 {
 	char name[32];
 
 	for (int i = 0; i < FILES; i++) {
-		if (i < 2) {
+		bool memfd = i < 2, again = i == FILES - 1;
+
+		if (memfd)
 			snprintf(name, sizeof(name), "q%d", i);
-			file[i] = memfd_create(name, MFD_ALLOW_SEALING);
-		} else {
+		else if (!again)
 			snprintf(name, sizeof(name), "/dev/shm/q%d.%d", i, getpid());
-			file[i] = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+		file[i] = memfd   ? memfd_create(name, MFD_ALLOW_SEALING)
+			  : again ? open(name, O_RDONLY)
+				  : open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (again)
 			unlink(name);
-		}
-		if (file[i] < 0 || ftruncate(file[i], i == 1 ? 5000 : 16 * PG))
+		if (file[i] < 0 || (!again && ftruncate(file[i], i == 1 ? 5000 : 16 * PG)))
 			fail(name);
 	}
+	if (pipe2(pipe_fd, O_NONBLOCK))
+		fail("pipe2");
 }
 
 /* Attached once outside the windows, so that they last as long as the program. */

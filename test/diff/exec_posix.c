@@ -16,7 +16,33 @@
 #define USER_END 0x7ffffffff000UL
 
 static struct quire_mm *mm;
-static struct posix_file *file[FILES];
+static struct posix_file *file[FILES - 1];
+
+/* The last file is the one before it, opened for reading only. */
+static void again_get(struct quire_file *f)
+{
+	(void)f;
+	file[FILES - 2]->file.ops->get(&file[FILES - 2]->file);
+}
+
+static void again_put(struct quire_file *f)
+{
+	(void)f;
+	posix_file_put(file[FILES - 2]);
+}
+
+static struct quire_file again = {
+    .ops = &(const struct quire_file_ops){.get = again_get, .put = again_put}};
+
+static struct posix_file *file_of(u64 n)
+{
+	return file[quire_min(n % FILES, FILES - 2UL)];
+}
+
+static bool only_read(u64 n)
+{
+	return n % FILES == FILES - 1;
+}
 
 void exec_boot(char **argv)
 {
@@ -36,8 +62,11 @@ static void usage_begin(void);
 
 void exec_start(void)
 {
-	for (int i = 0; i < FILES; i++)
+	for (int i = 0; i < FILES - 1; i++) {
 		file[i] = posix_shmem_new(i == 1 ? 5000 : 16 * PG);
+		file[i]->map.charged = true;
+	}
+	again.mapping = &file[FILES - 2]->map;
 	if (quire_mm_create(NULL, &mm))
 		abort();
 	posix_limits.may_lock = posix_limits.may_map_low = posix_limits.may_admin = true;
@@ -59,8 +88,8 @@ void exec_start(void)
 
 static char what_of(const struct quire_vma_info *v)
 {
-	for (int i = 0; i < FILES; i++)
-		if (v->file == &file[i]->file)
+	for (int i = 0; i < FILES - 1; i++)
+		if (v->file && v->file->mapping == &file[i]->map)
 			return (char)('0' + i);
 	return v->name && strstr(v->name, "/dev/zero") ? 'z' : '-';
 }
@@ -90,12 +119,24 @@ unsigned exec_regions(struct region *out, unsigned max)
 	return n;
 }
 
+static s64 mincore_all(u64 start, u64 n, u8 *vec)
+{
+	s64 r;
+
+	for (u64 i = 0; i < n; i += (u64)r) {
+		r = quire_mincore(mm, start + i * PG, n - i, vec + i);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 void exec_pages(u64_t start, unsigned n, unsigned char *out)
 {
 	static u64 word[4096];
 
 	quire_mm_pagemap(mm, start, n, word);
-	if (quire_mincore(mm, start, n, out))
+	if (mincore_all(start, n, out))
 		memset(out, 0, n);
 	for (unsigned i = 0; i < n; i++)
 		out[i] = (unsigned char)((out[i] & 1 ? PAGE_INCORE : 0) |
@@ -167,6 +208,12 @@ void exec_usage(struct usage *u)
 	u->size = (s64)now.total_vm - at_start.size;
 	u->locked = (s64)now.locked_vm - at_start.locked;
 	u->data = (s64)now.data_vm - at_start.data;
+	if (!newer) {
+		struct quire_meminfo all;
+
+		quire_meminfo(&all);
+		u->committed = (s64)all.committed - at_start.committed;
+	}
 }
 
 static void usage_begin(void)
@@ -247,9 +294,11 @@ static size_t copy_user(void *arg, void *p, size_t n)
 static s64 transfer(const u64 *a, bool into)
 {
 	struct user_copy c = {a[0], into};
-	struct posix_file *f = file[a[2] % FILES];
+	struct posix_file *f = file_of(a[2]);
 	s64 n;
 
+	if (!into && only_read(a[2]))
+		return -EBADF;
 	if (a[0] > USER_END || a[1] > USER_END - a[0])
 		return -EFAULT;
 	if (into)
@@ -260,13 +309,16 @@ static s64 transfer(const u64 *a, bool into)
 	return n;
 }
 
-static s64 allocate(struct posix_file *f, const u64 *a)
+static s64 allocate(const u64 *a)
 {
+	struct posix_file *f = file_of(a[0]);
 	u64 end = a[2] + a[3];
 	s64 r = 0;
 
 	if ((s64)a[2] < 0 || (s64)a[3] <= 0)
 		return -EINVAL;
+	if (only_read(a[0]) && a[1] != 2)
+		return -EBADF;
 	if (a[1] != 0 && a[1] != 1 && a[1] != 3)
 		return -EOPNOTSUPP;
 	if (a[1] == 3)
@@ -280,16 +332,18 @@ static s64 allocate(struct posix_file *f, const u64 *a)
 static s64 call_mmap(const u64 *a)
 {
 	struct quire_file *f = NULL;
+	u64 may = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
 
 	if (a[5] & (PG - 1))
 		return -EINVAL;
 	if (!(a[3] & MAP_ANONYMOUS)) {
 		if (a[4] >= FILES)
 			return -EBADF;
-		f = &file[a[4]]->file;
+		f = only_read(a[4]) ? &again : &file[a[4]]->file;
+		if (f == &again && (a[3] & MAP_TYPE) != MAP_PRIVATE)
+			may &= ~VM_MAYWRITE;
 	}
-	return quire_mmap(mm, a[0], a[1], a[2], a[3], f, a[5],
-			  VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	return quire_mmap(mm, a[0], a[1], a[2], a[3], f, a[5], may);
 }
 
 static s64 call_mincore(const u64 *a, u64 *value)
@@ -304,7 +358,7 @@ static s64 call_mincore(const u64 *a, u64 *value)
 		return -ENOMEM;
 	if (n > sizeof(vec))
 		return -EFAULT;
-	r = n ? quire_mincore(mm, a[0], n, vec) : 0;
+	r = mincore_all(a[0], n, vec);
 	for (unsigned i = 0; !r && i < n; i++)
 		*value = *value * 31 + (vec[i] & 1) + 1;
 	return r;
@@ -312,16 +366,18 @@ static s64 call_mincore(const u64 *a, u64 *value)
 
 static s64 call_file(enum opcode code, const u64 *a, u64 *value)
 {
-	struct posix_file *f = file[a[0] % FILES];
+	struct posix_file *f = file_of(a[0]);
 
 	switch (code) {
 	case OP_FTRUNCATE:
+		if (only_read(a[0]))
+			return -EINVAL;
 		posix_file_truncate(f, a[1]);
 		return 0;
 	case OP_FALLOCATE:
-		return allocate(f, a);
+		return allocate(a);
 	case OP_PWRITE:
-		return posix_file_write(f, a[1], &a[2], 8);
+		return only_read(a[0]) ? -EBADF : posix_file_write(f, a[1], &a[2], 8);
 	default:
 		return posix_file_read(f, a[1], value, 8);
 	}

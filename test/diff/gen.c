@@ -10,7 +10,7 @@
 
 #include "diff.h"
 
-static s64_t protection(void)
+s64_t protection(void)
 {
 	if (pick(40))
 		return ONE_OF(0, 1, 1, 3, 3, 3, 3, 3, 3, 5, 7, 2, 3);
@@ -237,6 +237,11 @@ static void stay_below_top(struct op *o)
 	case OP_REMAP_FILE_PAGES:
 	case OP_READ_INTO:
 	case OP_WRITE_FROM:
+	case OP_NAME:
+	case OP_MINCORE_TO:
+	case OP_PIPE_FROM:
+	case OP_PIPE_INTO:
+	case OP_PKEY_MPROTECT:
 		clamp(&o->arg[0], &o->arg[1]);
 		break;
 	case OP_PROCESS_MADVISE:
@@ -278,7 +283,7 @@ void generate(struct program *p, u64_t seed, unsigned n, unsigned features)
 	/* Words end in a return instruction, so that what was written can be executed. */
 	for (unsigned i = n > 2 ? gen_start(p) : 0; i < n; i++) {
 		if ((features & FEATURE_SYSTEM) && !pick(5))
-			gen_system(&p->op[i]);
+			gen_system(&p->op[i], features);
 		else if ((features & FEATURE_POISON) && !pick(300))
 			gen_poison(&p->op[i]);
 		else

@@ -6,9 +6,14 @@
 #include "diff.h"
 
 static const enum opcode calls[] = {
-    OP_SHMAT,     OP_SHMAT, OP_SHMAT,  OP_SHMDT,           OP_SHMDT,
-    OP_SHMCTL,    OP_SEAL,  OP_PREADV, OP_PWRITEV,         OP_VM_READV,
-    OP_VM_WRITEV, OP_SEEK,  OP_STAT,   OP_PROCESS_MADVISE, OP_VFORK,
+    OP_SHMAT,    OP_SHMAT,           OP_SHMAT,     OP_SHMDT,    OP_SHMDT,     OP_SHMCTL,
+    OP_SEAL,     OP_PREADV,          OP_PWRITEV,   OP_VM_READV, OP_VM_WRITEV, OP_SEEK,
+    OP_STAT,     OP_PROCESS_MADVISE, OP_VFORK,     OP_NAME,     OP_NAME,      OP_MINCORE_TO,
+    OP_SENDFILE, OP_PIPE_FROM,       OP_PIPE_INTO,
+};
+static const enum opcode key_calls[] = {
+    OP_PKEY_ALLOC,    OP_PKEY_ALLOC,    OP_PKEY_FREE, OP_PKEY_MPROTECT,
+    OP_PKEY_MPROTECT, OP_PKEY_MPROTECT, OP_PKEY_SET,  OP_PKEY_SET,
 };
 
 static struct arg some(void)
@@ -65,10 +70,75 @@ static void gen_of_file(struct op *o)
 	}
 }
 
-void gen_system(struct op *o)
+static void gen_name(struct op *o)
+{
+	o->arg[0] = address();
+	o->arg[1] = length();
+	if (o->arg[1].v == INT64_MIN || o->arg[1].v == -4096)
+		o->arg[1].v = PG;
+	/* none, two names, one that is too long, one of a bad letter, none that can be read */
+	o->arg[2] = number(ONE_OF(0, 1, 1, 1, 2, 2, 3, 4, 5));
+}
+
+static void gen_key(struct op *o)
+{
+	s64_t key = ONE_OF(1, 1, 1, 2, 2, 3);
+
+	switch (o->code) {
+	case OP_PKEY_ALLOC:
+		o->arg[0] = number(pick(20) ? 0 : 1);
+		o->arg[1] = number(ONE_OF(0, 0, 1, 2, 3, 4));
+		break;
+	case OP_PKEY_MPROTECT:
+		o->arg[0] = address();
+		o->arg[1] = length();
+		o->arg[2] = number(protection());
+		o->arg[3] = number(pick(10) ? key : ONE_OF(0, -1, 15, 16, -2));
+		break;
+	case OP_PKEY_SET:
+		o->arg[0] = number(key);
+		o->arg[1] = number(ONE_OF(0, 0, 1, 2, 3));
+		break;
+	default:
+		o->arg[0] = number(pick(4) ? key : ONE_OF(0, -1, 15, 16));
+	}
+}
+
+static void gen_moving(struct op *o)
+{
+	if (o->code == OP_SENDFILE) {
+		o->arg[0] = number(pick(FILES));
+		o->arg[1] = pick(3) ? number(0) : place();
+		o->arg[2] = number(pick(FILES));
+		o->arg[3] = some();
+		return;
+	}
+	o->arg[0] = place();
+	o->arg[1] = some();
+}
+
+void gen_system(struct op *o, unsigned features)
 {
 	o->code = calls[pick(sizeof(calls) / sizeof(calls[0]))];
+	if ((features & FEATURE_PKEYS) && !pick(5)) {
+		o->code = key_calls[pick(sizeof(key_calls) / sizeof(key_calls[0]))];
+		gen_key(o);
+		return;
+	}
 	switch (o->code) {
+	case OP_NAME:
+		gen_name(o);
+		break;
+	case OP_MINCORE_TO:
+		o->arg[0] = address();
+		o->arg[1] = length();
+		o->arg[2] = place();
+		break;
+	case OP_SENDFILE:
+	case OP_PIPE_FROM:
+	case OP_PIPE_INTO:
+		gen_moving(o);
+		break;
 	case OP_SHMAT:
 		gen_shm(o);
 		break;

@@ -69,7 +69,7 @@ static void run_seeds(u64_t seed, u64_t runs, unsigned ops, unsigned features)
 		generate(&program, seed + i, ops, features);
 		told->hash = 0xcbf29ce484222325u;
 		told->ops = 0;
-		told->all_locked = false;
+		told->all_locked = told->free_stack = false;
 		int status = run_program();
 
 		done += told->ops;
@@ -86,7 +86,7 @@ static int run_text(char *text)
 	if (!program_parse(&program, text))
 		return 2;
 	in_full = true;
-	told->all_locked = false;
+	told->all_locked = told->free_stack = false;
 	int status = run_program();
 	if (status)
 		printf("ended with status %#x\n", (unsigned)status);

@@ -25,6 +25,8 @@ static char what_of(const char *path)
 		return 's';
 	if (strstr(path, "/dev/zero"))
 		return 'z';
+	if (!strncmp(path, "[anon:", 6))
+		return path[6];
 	return !*path || *path == '[' ? '-' : '?';
 }
 
@@ -146,6 +148,7 @@ static void one_size(struct sizes *s, const char *line)
 	    FIELD("Private_Dirty", private_dirty),
 	    FIELD("Anonymous", anonymous),
 	    FIELD("Locked", locked),
+	    FIELD("ProtectionKey", key),
 #undef FIELD
 	};
 
@@ -182,9 +185,10 @@ unsigned exec_sizes(struct region *out, struct sizes *s, unsigned max)
 
 struct usage at_start;
 
-static s64_t field(const char *status, const char *name)
+/* In pages. */
+static s64_t field(const char *text, const char *name)
 {
-	const char *s = strstr(status, name);
+	const char *s = strstr(text, name);
 
 	return s ? strtol(s + strlen(name), NULL, 10) / 4 : 0;
 }
@@ -197,6 +201,11 @@ void exec_usage(struct usage *u)
 	u->size = field(buf, "VmSize:") - at_start.size;
 	u->locked = field(buf, "VmLck:") - at_start.locked;
 	u->data = field(buf, "VmData:") - at_start.data;
+	/* Of the whole system: other programs run on a host. */
+	if (!newer) {
+		read_all(meminfo_fd, buf, sizeof(buf));
+		u->committed = field(buf, "Committed_AS:") - at_start.committed;
+	}
 }
 
 void usage_begin(void)

@@ -13,6 +13,7 @@
 #define REGIONS 512
 
 static char line[1 << 17];
+static unsigned depth; /* of forks, threads */
 
 static u64_t resolve(const struct arg *a)
 {
@@ -96,6 +97,8 @@ static char *smaps_text(char *at)
 	at += sprintf(at, "size %ld data %ld", u.size, u.data);
 	if (!told->all_locked)
 		at += sprintf(at, " locked %ld", u.locked);
+	if (!newer && !depth && !told->free_stack) /* a child's executor has memory of its own */
+		at += sprintf(at, " committed %ld", u.committed);
 	for (unsigned i = 0; i < n; i++) {
 		const struct sizes *s = &sizes[i];
 
@@ -111,6 +114,8 @@ static char *smaps_text(char *at)
 			      "locked %lu %s",
 			      s->rss, s->pss, s->shared_clean, s->shared_dirty, s->private_clean,
 			      s->private_dirty, s->anonymous, s->locked, s->flags);
+		if (s->key)
+			at += sprintf(at, "key %lu", s->key);
 	}
 	return at;
 }
@@ -225,6 +230,9 @@ static bool left_out(enum opcode code, const u64_t *arg)
 	/* Since some version what is replaced is unmapped before the limits are looked at. */
 	if (code == OP_RLIMIT && arg[0] < 2)
 		return true;
+	/* Not every Linux has soft-dirty bits. */
+	if (code == OP_CLEAR_REFS && arg[0] == 4)
+		return true;
 	if (code == OP_UNCAP)
 		return true;
 	if (code == OP_MMAP)
@@ -271,6 +279,8 @@ static void run_op(unsigned i)
 		s64_t r = exec_call(o->code, arg, &value);
 
 		told->all_locked |= o->code == OP_MLOCKALL && !r;
+		told->free_stack |=
+		    o->code == OP_MMAP && (arg[3] & 0x100) && (!(arg[2] & 2) || (arg[3] & 0x4000));
 		at = result_text(at, r);
 		if (value)
 			at += sprintf(at, " value %#lx", value);
@@ -280,8 +290,6 @@ static void run_op(unsigned i)
 	told->ops++;
 	tell(line, at);
 }
-
-static unsigned depth;
 
 static void run_nested(unsigned i, unsigned end)
 {

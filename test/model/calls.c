@@ -402,7 +402,7 @@ static void check_mincore(struct mproc *p)
 		const struct mpage *g = &p->page[i];
 		u8 in = 0;
 
-		expect(quire_mincore(p->mm, address(i), 1, &in), g->kind ? 0 : -ENOMEM, "mincore");
+		expect(quire_mincore(p->mm, address(i), 1, &in), g->kind ? 1 : -ENOMEM, "mincore");
 		if (g->kind && g->copied && !g->lazy && !(in & 1))
 			disagree("mincore says that page %u, which was written, isn't there", i);
 		if (g->kind == ANON && !g->copied && g->prot == PROT_NONE && (in & 1) && !g->lazy)

@@ -30,8 +30,8 @@ static void note_write(struct pt_cursor *c)
 }
 
 /* Skip what the entry already allows.  The end of what needs nothing from addr on; nothing
- * is skipped that a key refuses. */
-static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
+ * is skipped that a key refuses, which doesn't count for foreign memory. */
+static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write, bool foreign)
 {
 	struct pt_cursor c;
 	struct vma *v;
@@ -39,7 +39,7 @@ static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write)
 	quire_rcu_read_lock();
 	v = vma_find(&mm->index, addr);
 	if (v && vma_read_trylock(v)) {
-		if (v->start <= addr && addr < v->end && !pkey_refuses(v, write)) {
+		if (v->start <= addr && addr < v->end && (foreign || !pkey_refuses(v, write))) {
 			end = quire_min(end, v->end);
 			pt_find(&c, mm, addr);
 			while (c.level == 1 && addr < end) {
@@ -105,7 +105,11 @@ int populate_foreign(struct quire_mm *mm, u64 addr, bool write)
 
 int populate_pinned(struct quire_mm *mm, u64 addr, bool write)
 {
-	return populate_page(mm, addr, write, FAULT_FOREIGN | (write ? 0 : FAULT_UNSHARE));
+	int r = populate_page(mm, addr, write, FAULT_FOREIGN | (write ? 0 : FAULT_UNSHARE));
+
+	if (!r && write)
+		skip_present(mm, addr, addr + QUIRE_PAGE_SIZE, true, true);
+	return r;
 }
 
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
@@ -114,7 +118,7 @@ int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
 
 	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK) && start <= end);
 	while (!r && start < end) {
-		u64 next = skip_present(mm, start, end, write);
+		u64 next = skip_present(mm, start, end, write, false);
 
 		if (next > start) {
 			start = next;

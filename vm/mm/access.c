@@ -203,7 +203,7 @@ int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
 		return -EFAULT;
 	read_lock(&mm->mmap_lock);
 	const struct vma *v = vma_find(&mm->index, l.addr);
-	bool refused = v && v->start <= l.addr && !allowed(v, &l);
+	bool refused = !v || v->start > l.addr || !allowed(v, &l); /* no stack grows for it */
 	read_unlock(&mm->mmap_lock);
 	return refused ? -EFAULT : populate_pinned(mm, l.addr, write);
 }

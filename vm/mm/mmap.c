@@ -210,17 +210,24 @@ cancel:
 	return err;
 }
 
+static bool region_fits(struct quire_mm *mm, const struct vma_shape *s, bool fixed)
+{
+	u64 pages = (s->end - s->start) >> QUIRE_PAGE_SHIFT;
+
+	if (mm_may_expand(mm, s->flags, pages))
+		return true;
+	u64 replaced = fixed ? pages_mapped(mm, s->start, s->end) : 0;
+
+	return replaced && mm_may_expand(mm, s->flags, pages - replaced);
+}
+
 static int region_map(struct quire_mm *mm, struct vma_shape *s, bool fixed)
 {
 	u64 pages = (s->end - s->start) >> QUIRE_PAGE_SHIFT;
 	int err;
 
-	if (!mm_may_expand(mm, s->flags, pages)) {
-		u64 replaced = fixed ? pages_mapped(mm, s->start, s->end) : 0;
-
-		if (!replaced || !mm_may_expand(mm, s->flags, pages - replaced))
-			return -ENOMEM;
-	}
+	if (!region_fits(mm, s, fixed))
+		return -ENOMEM;
 	if (mm_chargeable(s->flags)) {
 		if (mm_commit(mm, pages))
 			return -ENOMEM;
@@ -250,7 +257,7 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 {
 	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
 	struct quire_file *made = NULL;
-	s64 at, err;
+	s64 at, err, refused;
 
 	if (mm->map_count > quire_sysctl.max_map_count)
 		return -ENOMEM;
@@ -283,15 +290,13 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 		return err;
 	if ((flags & MAP_NORESERVE) && quire_sysctl.overcommit_memory != 2)
 		s->flags |= VM_NORESERVE;
-	err = (may / MAY_REFUSES(1)) & 0xff;
-	if (err)
-		return -err;
+	refused = -(s64)((may / MAY_REFUSES(1)) & 0xff);
 	if ((may & MAY_NOT_WRITE_SHARED) && (s->flags & VM_SHARED)) {
-		if (s->flags & VM_WRITE)
-			return -EPERM;
+		if (!refused && (s->flags & VM_WRITE))
+			refused = -EPERM;
 		s->flags &= ~VM_MAYWRITE;
 	}
-	if (shared_zeroes(s)) {
+	if (!refused && shared_zeroes(s)) {
 		made = shared_anon_create(mm, len, !(s->flags & VM_NORESERVE));
 		if (!made)
 			return -ENOMEM;
@@ -301,9 +306,15 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	} else if (!s->file) {
 		s->pgoff = s->start >> QUIRE_PAGE_SHIFT;
 	}
-	err = region_map(mm, s, fixed);
+	if (refused)
+		err = region_fits(mm, s, fixed) ? refused : -ENOMEM;
+	else
+		err = region_map(mm, s, fixed);
 	if (made)
 		made->ops->put(made);
+	/* The file is asked last, when what was in the place is gone. */
+	if (fixed && err && (err == refused || err == -EPERM) && unmap_locked(mm, s->start, s->end))
+		err = -ENOMEM;
 	return err ? err : at;
 }
 

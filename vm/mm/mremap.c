@@ -249,25 +249,26 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	return err;
 }
 
-/* MREMAP_DONTUNMAP: the old range stays, empty and not locked. */
-static void leave_unlocked(struct move *m)
-{
-	struct vma *v = vma_find(&m->mm->index, m->from), *now;
-	u64 flags = v->flags & ~(VM_LOCKED | VM_LOCKONFAULT);
-
-	/* What moved has taken its share of the count along; unless memory is short. */
-	if (vma_modify(v, m->from, m->from + m->old_len, flags, &now))
-		m->mm->locked_vm += m->old_len >> QUIRE_PAGE_SHIFT;
-	else
-		vma_write_unlock(now);
-}
-
 static void leave_empty(struct move *m, struct vma *v)
 {
 	if (v->start == m->from && v->end == m->from + m->old_len && v->anon_vma) {
 		anon_vma_leave(v);
 		v->forked = 0;
 	}
+}
+
+/* MREMAP_DONTUNMAP: the old range stays, empty and not locked, apart from its neighbours. */
+static void leave_unlocked(struct move *m)
+{
+	struct vma *v = vma_find(&m->mm->index, m->from);
+
+	/* What moved has taken its share of the count along; unless memory is short. */
+	if (vma_cut(v, m->from, m->from + m->old_len, v->flags & ~(VM_LOCKED | VM_LOCKONFAULT))) {
+		m->mm->locked_vm += m->old_len >> QUIRE_PAGE_SHIFT;
+		return;
+	}
+	leave_empty(m, v);
+	vma_write_unlock(v);
 }
 
 /* The destination touches what stays of the source: they may be one VMA. */

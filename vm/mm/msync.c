@@ -100,30 +100,26 @@ static bool may_know(const struct vma *v)
 
 s64 quire_mincore(struct quire_mm *mm, u64 addr, u64 pages, u8 *vec)
 {
-	u64 end = addr + (pages << QUIRE_PAGE_SHIFT);
-	int err = 0;
+	s64 n = 0;
 
 	if (addr & ~QUIRE_PAGE_MASK)
 		return -EINVAL;
-	if (pages > mm->layout.task_size >> QUIRE_PAGE_SHIFT || end > mm->layout.task_size)
+	if (addr > mm->layout.task_size ||
+	    pages > (mm->layout.task_size - addr) >> QUIRE_PAGE_SHIFT)
 		return -ENOMEM;
 	read_lock(&mm->mmap_lock);
-	while (addr < end) {
-		struct vma *v = vma_find(&mm->index, addr);
+	struct vma *v = vma_find(&mm->index, addr);
+	if (!v || v->start > addr) {
+		read_unlock(&mm->mmap_lock);
+		return -ENOMEM;
+	}
+	bool shown = may_know(v);
+	for (; (u64)n < pages && addr < v->end; n++, addr += QUIRE_PAGE_SIZE) {
+		struct pt_cursor c;
 
-		if (!v || v->start > addr) {
-			err = -ENOMEM;
-			break;
-		}
-		bool shown = may_know(v);
-		for (; addr < end && addr < v->end; addr += QUIRE_PAGE_SIZE) {
-			struct pt_cursor c;
-
-			pt_find(&c, mm, addr);
-			*vec++ = !shown ||
-				 in_memory(v, addr, c.level == 1 ? pt_get(&c) : (struct pte){0});
-		}
+		pt_find(&c, mm, addr);
+		vec[n] = !shown || in_memory(v, addr, c.level == 1 ? pt_get(&c) : (struct pte){0});
 	}
 	read_unlock(&mm->mmap_lock);
-	return err;
+	return n;
 }

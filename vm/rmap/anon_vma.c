@@ -117,9 +117,10 @@ int anon_vma_prepare(struct vma *v)
 
 	if (quire_likely(__atomic_load_n(&v->anon_vma, __ATOMIC_ACQUIRE)))
 		return 0;
-	av = neighbour(v, true);
+	/* Where both have one Linux takes the upper one's: it shows in what merges later. */
+	av = neighbour(v, false);
 	if (!av)
-		av = neighbour(v, false);
+		av = neighbour(v, true);
 	if (!av)
 		av = anon_vma_create();
 	if (!av)

@@ -86,6 +86,19 @@ no_memory:
 	return -ENOMEM;
 }
 
+int vma_cut(struct vma *v, u64 start, u64 end, u64 flags)
+{
+	int err;
+
+	vma_write_lock(v);
+	err = start == v->start && end == v->end ? 0 : split_part(v, start, end);
+	if (err)
+		vma_write_unlock(v);
+	else
+		vma_set_flags(v, flags);
+	return err;
+}
+
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out)
 {
 	if ((start != v->start || end != v->end) && (v->flags & VM_SPECIAL))

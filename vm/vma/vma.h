@@ -233,6 +233,8 @@ void vma_rmap_unlink(struct vma *v);
  * as the flags say).  mmap_lock held for writing.  0 or -ENOMEM; then nothing changed.
  */
 int vma_modify(struct vma *v, u64 start, u64 end, u64 flags, struct vma **out);
+/* The same, but merges with nothing, and it is v that has [start, end). */
+int vma_cut(struct vma *v, u64 start, u64 end, u64 flags);
 /* A stack grows: v->start moves down to new_start.  mmap_lock held for writing.  Checks
  * RLIMIT_STACK, RLIMIT_AS, the guard gap, the lock limit: 0 or -ENOMEM; -EAGAIN: no frame
  * for the index. */
