@@ -81,38 +81,42 @@ static bool range_ok(u64 base, u64 len)
 	return len <= QUIRE_USER_END && base <= QUIRE_USER_END - len;
 }
 
-SYSCALL3(read, int, fd, u64, buf, u64, len)
+/* What is wrong before anything is moved: of the file, then of where the bytes are. */
+static s64 rw_check(const struct file *f, u64 buf, u64 len, bool write)
+{
+	if (!(write ? f->can_write : f->can_read))
+		return -EBADF;
+	if (!(write ? (void *)f->ops->write : (void *)f->ops->read))
+		return 0; /* io_read(), io_write() say what it is */
+	return range_ok(buf, len) ? 0 : -EFAULT;
+}
+
+static s64 rw_here(int fd, u64 buf, u64 len, bool write)
 {
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	s64 r = -EFAULT;
-	if (range_ok(buf, quire_min(len, MAX_RW_COUNT))) {
-		struct iovec iov;
-		struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-		r = (s64)len < 0 ? -EINVAL : io_read(f, &it, NULL);
-	}
+	struct iovec iov;
+	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
+	s64 r = rw_check(f, buf, len, write);
+	if (!r)
+		r = write ? io_write(f, &it, NULL) : io_read(f, &it, NULL);
 	file_put(f);
 	return r;
+}
+
+SYSCALL3(read, int, fd, u64, buf, u64, len)
+{
+	return rw_here(fd, buf, len, false);
 }
 
 SYSCALL3(write, int, fd, u64, buf, u64, len)
 {
-	struct file *f = fd_get(fd);
-	if (!f)
-		return -EBADF;
-	s64 r = -EFAULT;
-	if (range_ok(buf, quire_min(len, MAX_RW_COUNT))) {
-		struct iovec iov;
-		struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-		r = (s64)len < 0 ? -EINVAL : io_write(f, &it, NULL);
-	}
-	file_put(f);
-	return r;
+	return rw_here(fd, buf, len, true);
 }
 
-/* A call at a position: pread and its kin. */
-static s64 rw_at(int fd, struct iter *it, s64 pos, bool write)
+/* A call at a position: pread and its kin; buf and len are 0 where vectors tell. */
+static s64 rw_at(int fd, struct iter *it, u64 buf, u64 len, s64 pos, bool write)
 {
 	if (pos < 0)
 		return -EINVAL;
@@ -120,8 +124,8 @@ static s64 rw_at(int fd, struct iter *it, s64 pos, bool write)
 	if (!f)
 		return -EBADF;
 	u64 p = (u64)pos;
-	s64 r = -ESPIPE;
-	if (f->seekable)
+	s64 r = f->seekable ? rw_check(f, buf, len, write) : -ESPIPE;
+	if (!r)
 		r = write ? io_write(f, it, &p) : io_read(f, it, &p);
 	file_put(f);
 	return r;
@@ -131,18 +135,14 @@ SYSCALL4(pread64, int, fd, u64, buf, u64, len, s64, pos)
 {
 	struct iovec iov;
 	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-	if (!range_ok(buf, it.left))
-		return -EFAULT;
-	return rw_at(fd, &it, pos, false);
+	return rw_at(fd, &it, buf, len, pos, false);
 }
 
 SYSCALL4(pwrite64, int, fd, u64, buf, u64, len, s64, pos)
 {
 	struct iovec iov;
 	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-	if (!range_ok(buf, it.left))
-		return -EFAULT;
-	return rw_at(fd, &it, pos, true);
+	return rw_at(fd, &it, buf, len, pos, true);
 }
 
 static s64 vector(int fd, u64 uvec, u64 count, bool write)
@@ -168,7 +168,7 @@ static s64 vector_at(int fd, u64 uvec, u64 count, s64 pos, bool write)
 	struct iovec *storage = NULL;
 	s64 r = iter_import(&it, &storage, uvec, count);
 	if (r >= 0)
-		r = rw_at(fd, &it, pos, write);
+		r = rw_at(fd, &it, 0, 0, pos, write);
 	quire_kfree(storage);
 	return r;
 }

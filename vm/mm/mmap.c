@@ -252,6 +252,26 @@ static bool shared_zeroes(const struct vma_shape *s)
 	return (s->flags & VM_SHARED) && (!s->file || !s->file->mapping);
 }
 
+/* Would it be a writable mapping of a file that lets none be? */
+static bool sealed(const struct vma_shape *s)
+{
+	const u64 writable = VM_SHARED | VM_MAYWRITE;
+
+	return (s->flags & writable) == writable && s->file && s->file->mapping &&
+	       __atomic_load_n(&s->file->mapping->writable_maps, __ATOMIC_RELAXED) < 0;
+}
+
+/* What the file says against it when nothing else does: 0 or -errno. */
+static int file_refuses(struct vma_shape *s, u64 may)
+{
+	int err = -(int)((may / MAY_REFUSES(1)) & 0xff);
+
+	if (!(may & MAY_NOT_WRITE_SHARED) || !(s->flags & VM_SHARED))
+		return err;
+	s->flags &= ~VM_MAYWRITE;
+	return !err && (s->flags & VM_WRITE) ? -EPERM : err;
+}
+
 static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 len, u64 prot,
 		       u64 flags, u64 may)
 {
@@ -290,12 +310,9 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 		return err;
 	if ((flags & MAP_NORESERVE) && quire_sysctl.overcommit_memory != 2)
 		s->flags |= VM_NORESERVE;
-	refused = -(s64)((may / MAY_REFUSES(1)) & 0xff);
-	if ((may & MAY_NOT_WRITE_SHARED) && (s->flags & VM_SHARED)) {
-		if (!refused && (s->flags & VM_WRITE))
-			refused = -EPERM;
-		s->flags &= ~VM_MAYWRITE;
-	}
+	if (sealed(s))
+		return -EPERM;
+	refused = file_refuses(s, may);
 	if (!refused && shared_zeroes(s)) {
 		made = shared_anon_create(mm, len, !(s->flags & VM_NORESERVE));
 		if (!made)
@@ -313,7 +330,7 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	if (made)
 		made->ops->put(made);
 	/* The file is asked last, when what was in the place is gone. */
-	if (fixed && err && (err == refused || err == -EPERM) && unmap_locked(mm, s->start, s->end))
+	if (fixed && refused && err == refused && unmap_locked(mm, s->start, s->end))
 		err = -ENOMEM;
 	return err ? err : at;
 }
