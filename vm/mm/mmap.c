@@ -255,7 +255,7 @@ static bool shared_zeroes(const struct vma_shape *s)
 /* Would it be a writable mapping of a file that lets none be? */
 static bool sealed(const struct vma_shape *s)
 {
-	const u64 writable = VM_SHARED | VM_MAYWRITE;
+	const u64 writable = VM_SHARED | VM_WRITE;
 
 	return (s->flags & writable) == writable && s->file && s->file->mapping &&
 	       __atomic_load_n(&s->file->mapping->writable_maps, __ATOMIC_RELAXED) < 0;
