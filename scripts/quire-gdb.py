@@ -5,6 +5,7 @@ gdb on Quire's kernel: after `quire run --gdb -- PROGRAM` in one terminal, in an
 connects to it and adds
 
     quire-tasks          every task: tid, state, name
+    quire-stacks [TGID]  where every task that isn't running waits in the kernel
     quire-mm [MM]        an address space: its VMAs (default: the running task's)
     quire-walk ADDR      the page-table entries behind a user address
     quire-page PFN       a struct page
@@ -30,6 +31,22 @@ def frame_address(pfn):
     return int(value("quire_frame_base")) + (pfn << 12)
 
 
+def processes():
+    head = value("&all_processes")
+    node = head["next"]
+    while node != head:
+        yield container(node, gdb.lookup_type("struct process"), "all")
+        node = node["next"]
+
+
+def threads(process):
+    head = process["threads"].address
+    node = head["next"]
+    while node != head:
+        yield container(node, gdb.lookup_type("struct task"), "thread")
+        node = node["next"]
+
+
 class Tasks(gdb.Command):
     """every task: tid, state, name"""
 
@@ -37,21 +54,39 @@ class Tasks(gdb.Command):
         super().__init__("quire-tasks", gdb.COMMAND_STATUS)
 
     def invoke(self, argument, tty):
-        task_type = gdb.lookup_type("struct task")
-        process_type = gdb.lookup_type("struct process")
         names = [f.name for f in gdb.lookup_type("enum task_state").fields()]
-        head = value("&all_processes")
-        node = head["next"]
-        while node != head:
-            process = container(node, process_type, "all")
+        for process in processes():
             print(f"process {int(process['tgid'])}: parent {int(process['parent']['tgid']) if process['parent'] else 0}")
-            threads = process["threads"].address
-            thread = threads["next"]
-            while thread != threads:
-                task = container(thread, task_type, "thread")
+            for task in threads(process):
                 print(f"  {int(task['tid']):6} {names[int(task['state'])]:24} {task['comm'].string()}")
-                thread = thread["next"]
-            node = node["next"]
+
+
+def stack_of(task):
+    """The functions on the stack of a task that isn't running; frames are chained by rbp."""
+    base = int(task["rsp"]) & (1 << 64) - 1
+    word = lambda at: int(gdb.parse_and_eval(f"*(unsigned long *){at:#x}"))
+    names, frame, at = [], word(base + 40), word(base + 48)  # as switch_stacks() pushed them
+    while at >> 63 and len(names) < 32:
+        symbol = gdb.execute(f"info symbol {at:#x}", to_string=True).split(" in section")[0]
+        names.append(symbol.replace(" ", ""))
+        if not base < frame < base + 65536:
+            break
+        frame, at = word(frame), word(frame + 8)
+    return names
+
+
+class Stacks(gdb.Command):
+    """where every task that isn't running waits in the kernel, or those of one process"""
+
+    def __init__(self):
+        super().__init__("quire-stacks", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, tty):
+        for process in processes():
+            if argument and int(process["tgid"]) != int(argument):
+                continue
+            for task in threads(process):
+                print(f"{int(task['tid'])} {task['comm'].string()}: " + " < ".join(stack_of(task)))
 
 
 def container(node, struct, member):
@@ -119,6 +154,6 @@ class Page(gdb.Command):
         print(page)
 
 
-for command in (Tasks, Mm, Walk, Page):
+for command in (Tasks, Stacks, Mm, Walk, Page):
     command()
 gdb.execute("target remote 127.0.0.1:1234")

@@ -90,6 +90,13 @@ void quire_mm_get(struct quire_mm *mm);
  * not loaded on any CPU any more. */
 void quire_mm_put(struct quire_mm *mm);
 
+/* Take private pages away from a process that is being killed and may be long about it.
+ * From now on its memory isn't what it was: what reads it from inside the kernel must ask
+ * quire_mm_reaped() afterwards; quire_mm_access() fails.  wait: for mmap_lock; otherwise
+ * -EAGAIN when somebody changes the mappings. */
+int quire_mm_reap(struct quire_mm *mm, bool wait);
+bool quire_mm_reaped(const struct quire_mm *mm);
+
 void *quire_mm_host(struct quire_mm *mm);
 struct pfn quire_mm_root(struct quire_mm *mm); /* for CR3 */
 /* Where the break is, and to say that it is elsewhere (PR_SET_MM: nothing is mapped). */

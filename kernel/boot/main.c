@@ -12,6 +12,7 @@
 #include "../fs/vfs.h"
 #include "../io/io.h"
 #include "../lib/print.h"
+#include "../mem/mem.h"
 #include "../proc/proc.h"
 #include "../vdso/vdso.h"
 #include "../sched/rq.h"
@@ -34,6 +35,7 @@ static void main_thread(void *unused)
 	(void)unused;
 	quire_kernel_reserve_fill();
 	proc_init();
+	oom_init();
 	dev_init();
 	vfs_init();
 	io_init();

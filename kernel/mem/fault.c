@@ -167,10 +167,10 @@ static bool resolve_for_kernel(struct regs *r, u64 addr)
 		switch (outcome) {
 		case QUIRE_DONE_MINOR:
 			t->min_flt++;
-			return true;
+			break;
 		case QUIRE_DONE_MAJOR:
 			t->maj_flt++;
-			return true;
+			break;
 		case QUIRE_RETRY:
 			if (quire_host_killed())
 				return false;
@@ -178,6 +178,8 @@ static bool resolve_for_kernel(struct regs *r, u64 addr)
 		default:
 			return false;
 		}
+		/* What was there may have been taken away, and this is an empty page. */
+		return !quire_mm_reaped(t->uspace->mm);
 	}
 }
 

@@ -10,5 +10,7 @@ void random_add(const void *bytes, size_t n);
 
 /* oom.c: log what memory is used for, at this level. */
 void oom_show_memory(int level);
+/* oom.c: start its thread. */
+void oom_init(void);
 
 #endif

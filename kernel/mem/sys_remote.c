@@ -236,16 +236,7 @@ SYSCALL2(process_mrelease, int, pidfd, u32, flags)
 		task_put(t);
 	if (!u)
 		return -ESRCH;
-	struct quire_vma_info v;
-	if (!all_end(u))
-		err = -EINVAL;
-	for (u64 at = 0; !err && quire_mm_vma_at(u->mm, at, &v); at = v.end) {
-		if (v.file)
-			file_put((struct file *)v.file);
-		/* what can't be given up, such as special mappings, stays until the end */
-		if (!(v.flags & VM_SHARED))
-			quire_madvise(u->mm, v.start, v.end - v.start, MADV_DONTNEED_LOCKED);
-	}
+	err = all_end(u) ? quire_mm_reap(u->mm, true) : -EINVAL;
 	uspace_put(u);
 	return err;
 }

@@ -26,6 +26,7 @@ struct uspace {
 	u32 auxv_words;
 	u32 membarrier; /* commands registered for; atomic */
 	bool dumpable;
+	bool oom_skip;         /* mem/oom.c has taken what it can have of it */
 	u64 id;                /* no other has had it: so that open files of /proc notice an exec */
 	struct mutex ldt_lock; /* RANK_HOST_OUTER + 15: changes of ldt */
 	struct ldt *ldt;       /* null: none.  CPUs that load the address space read it */
@@ -34,6 +35,8 @@ struct uspace *uspace_new(void); /* null: no memory */
 struct uspace *uspace_fork(struct uspace *from, int *err);
 void uspace_get(struct uspace *u);
 void uspace_put(struct uspace *u);
+/* mem/oom.c: the memory of u, which is only compared, is free. */
+void oom_freed(struct uspace *u);
 /* mem/tlb.c: load u's page tables on this CPU (null: the kernel's); preemption is off. */
 void uspace_switch(struct uspace *from, struct uspace *to);
 /* ldt.c: where a task that is in the kernel goes on, as an address (its code segment may be one
@@ -76,7 +79,7 @@ static inline bool capable(unsigned cap)
 bool in_group(const struct cred *c, u32 gid);
 
 struct mnt_ns;
-struct fsctx { /* CLONE_FS shares it */
+struct fsctx {                   /* CLONE_FS shares it */
 	s32 refs, users;         /* atomic; users: tasks */
 	struct spinlock lock;    /* RANK_HOST_MID + 2 */
 	struct path *cwd, *root; /* fs/vfs.h */

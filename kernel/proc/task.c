@@ -302,6 +302,7 @@ void uspace_put(struct uspace *u)
 	uspace_unload(u);
 	ldt_free(u->ldt);
 	quire_mm_put(u->mm);
+	oom_freed(u);
 	if (u->exe) {
 		/* It may be opened for writing again. */
 		__atomic_add_fetch(&u->exe->inode->writers, 1, __ATOMIC_RELAXED);

@@ -171,6 +171,42 @@ static void dontneed(void **state)
 	posix_file_put(f);
 }
 
+/* Private memory is taken from what ends: locked, copied or not; what is shared stays. */
+static void reaped(void **state)
+{
+	struct posix_file *f = posix_file_new(4 * PAGE, 3);
+	struct quire_mm *mm = unit_mm(), *child;
+	u8 b = 1;
+
+	(void)state;
+	unit_anon(mm, 0, 8, RW);
+	for (u64 i = 0; i < 8; i++)
+		unit_set(mm, BASE + i * PAGE, i);
+	assert_int_equal(quire_mlock(mm, BASE, 4 * PAGE, false), 0);
+	unit_map(mm, 10, 4, RW, MAP_PRIVATE, f, 0);
+	assert_int_equal(user_write(mm, BASE + 10 * PAGE, &b, 1), 0);
+	unit_map(mm, 20, 4, RW, MAP_SHARED, f, 0);
+	assert_int_equal(user_write(mm, BASE + 20 * PAGE, &b, 1), 0);
+	assert_int_equal(quire_mm_fork(mm, NULL, &child), 0);
+	assert_false(quire_mm_reaped(mm));
+	assert_int_equal(quire_mm_access(mm, BASE, &b, 1, false, false), 1);
+	assert_int_equal(quire_mm_reap(mm, false), 0);
+	assert_true(quire_mm_reaped(mm));
+	assert_int_equal(unit_usage(mm).rss_anon, 0);
+	assert_int_equal(unit_usage(mm).rss_file, 1);
+	assert_int_equal(quire_mm_access(mm, BASE, &b, 1, false, false), 0);
+	assert_int_equal(quire_mm_access(mm, BASE + PAGE, &b, 1, false, true), 0);
+	assert_int_equal(quire_mm_reap(mm, true), 0);
+	/* Its child has all that they shared. */
+	assert_false(quire_mm_reaped(child));
+	for (u64 i = 0; i < 8; i++)
+		assert_int_equal(unit_get(child, BASE + i * PAGE), i);
+	quire_check_all();
+	posix_mm_put(mm);
+	posix_mm_put(child);
+	posix_file_put(f);
+}
+
 static void madvise_errors(void **state)
 {
 	struct posix_file *f = posix_file_new(4 * PAGE, 3);
@@ -451,6 +487,7 @@ static const struct CMUnitTest tests[] = {
     UNIT_TEST(mremap_errors),
     UNIT_TEST(mremap_keeps_cow),
     UNIT_TEST(dontneed),
+    UNIT_TEST(reaped),
     UNIT_TEST(madvise_errors),
     UNIT_TEST(advice_splits_and_merges),
     UNIT_TEST(remove_punches),

@@ -164,6 +164,8 @@ static bool look_up(struct look *l)
 	for (unsigned i = 0; i < TRIES; i++) {
 		enum looked r;
 
+		if (quire_mm_reaped(l->mm))
+			return false;
 		read_lock(&l->mm->mmap_lock);
 		r = look_once(l);
 		read_unlock(&l->mm->mmap_lock);

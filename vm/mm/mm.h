@@ -32,6 +32,7 @@ struct quire_mm {
 	u64 def_flags;               /* mlockall(MCL_FUTURE): VM_LOCKED[ | VM_LOCKONFAULT] */
 	u32 pkeys;                   /* protection keys in use, a bit each; guarded by mmap_lock */
 	int exec_pkey; /* the one of memory that may only be run; -1: none yet; the same lock */
+	u32 reaped;    /* quire_mm_reap() took pages away; atomic */
 	struct quire_layout layout;
 	void *host;
 	struct list all; /* all mms, for checks; guarded by mm_list_lock */

@@ -296,3 +296,37 @@ s64 quire_munmap(struct quire_mm *mm, u64 addr, u64 len)
 	write_unlock(&mm->mmap_lock);
 	return err;
 }
+
+/* ---- what is taken from the dying ------------------------------------------------------------ */
+
+static void reap_all(struct quire_mm *mm) REQUIRES_SHARED(mm->mmap_lock)
+{
+	struct tlb_gather g;
+	struct vma *v;
+
+	mm_update_peaks(mm);
+	for (u64 at = 0; (v = vma_find(&mm->index, at)) != NULL; at = v->end) {
+		if (v->flags & (VM_SHARED | VM_PFNMAP))
+			continue;
+		gather_init(&g, mm, false);
+		zap_range(&g, v, v->start, v->end, true);
+		gather_flush(&g);
+	}
+}
+
+NO_TSA int quire_mm_reap(struct quire_mm *mm, bool wait)
+{
+	if (wait)
+		read_lock(&mm->mmap_lock);
+	else if (!read_trylock(&mm->mmap_lock))
+		return -EAGAIN;
+	__atomic_store_n(&mm->reaped, 1u, __ATOMIC_SEQ_CST);
+	reap_all(mm);
+	read_unlock(&mm->mmap_lock);
+	return 0;
+}
+
+bool quire_mm_reaped(const struct quire_mm *mm)
+{
+	return __atomic_load_n(&mm->reaped, __ATOMIC_SEQ_CST);
+}

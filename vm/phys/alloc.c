@@ -17,42 +17,6 @@
 #include "../reclaim/lru.h"
 #include "phys.h"
 
-/* ---- reclaim in progress ----------------------------------------------------------------- */
-
-/* Threads that are in reclaim: their allocations must not start another one.  A slot
- * holds quire_host_self(); more threads at once than slots wait their turn. */
-#define RECLAIMERS 16
-static u64 reclaimers[RECLAIMERS];
-
-static bool reclaiming(u64 self)
-{
-	for (unsigned i = 0; i < RECLAIMERS; i++)
-		if (__atomic_load_n(&reclaimers[i], __ATOMIC_RELAXED) == self)
-			return true;
-	return false;
-}
-
-static u64 *enter_reclaim(u64 self)
-{
-	for (unsigned i = 0; i < RECLAIMERS; i++) {
-		u64 none = 0;
-		if (__atomic_compare_exchange_n(&reclaimers[i], &none, self, false,
-						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			return &reclaimers[i];
-	}
-	return NULL;
-}
-
-static u64 reclaim(u64 self, u64 pages)
-{
-	u64 *slot = enter_reclaim(self);
-	if (!slot)
-		return 0;
-	u64 freed = quire_reclaim(pages);
-	__atomic_store_n(slot, 0, __ATOMIC_RELEASE);
-	return freed;
-}
-
 /* ---- slow path ----------------------------------------------------------------------------- */
 
 static struct page *try_both(unsigned order, u64 keep)
@@ -68,14 +32,13 @@ static struct page *try_both(unsigned order, u64 keep)
 
 /* Blocks of this order and above are a convenience: nobody is killed for them. */
 #define COSTLY_ORDER 4
-#define IDLE_ROUNDS 4 /* rounds of reclaim that freed nothing of use */
+#define IDLE_ROUNDS 16 /* rounds of reclaim that freed nothing of use */
 
 static __attribute__((noinline)) struct page *alloc_slow(unsigned order, unsigned gfp)
 {
 	if (gfp & GFP_ATOMIC)
 		return try_both(order, 0);
-	u64 self = quire_host_self();
-	if (reclaiming(self))
+	if (reclaim_inside())
 		return try_both(order, 0);
 	unsigned idle = 0;
 	for (;;) {
@@ -83,10 +46,11 @@ static __attribute__((noinline)) struct page *alloc_slow(unsigned order, unsigne
 		if (p)
 			return p;
 		quire_lock_check_may_sleep();
-		u64 freed = reclaim(self, quire_max(32UL, 2UL << order));
+		u64 freed;
+		bool mine = reclaim_round(quire_max(32UL, 2UL << order), &freed);
 		if ((p = try_both(order, zone.reserve)) != NULL)
 			return p;
-		if (freed && ++idle < IDLE_ROUNDS)
+		if (!quire_host_killed() && (!mine || (freed && ++idle < IDLE_ROUNDS)))
 			continue;
 		if (order >= COSTLY_ORDER || (gfp & GFP_NOFAIL_OOM))
 			return NULL;

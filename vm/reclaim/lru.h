@@ -47,6 +47,12 @@ void lru_putback(struct page *p);
 /* An isolated page goes on no list again; drop the reference. */
 void lru_forget(struct page *p);
 
+/* reclaim.c: is this thread reclaiming?  Its allocations must not start that again. */
+bool reclaim_inside(void);
+/* Try to free n pages; how many were.  False: as many threads as there are CPUs were at it;
+ * one of them is done now, see what that brought.  Sleeps; not while reclaim_inside(). */
+bool reclaim_round(u64 n, u64 *freed);
+
 /* ---- counts of pages, per CPU; any context ------------------------------------------ */
 
 enum page_count {

@@ -14,7 +14,8 @@
  * mmap_lock, VMA locks, page locks, rmap locks.  So it only tries for page locks
  * and rmap locks, and doesn't write: dirty pages are kept few by those who make
  * them (cache_balance_dirty), since the store's driver could need the very lock
- * that the caller holds.
+ * that the caller holds.  Hence, too, it ends soon whatever others do, and who finds all
+ * turns taken can wait for one.
  *
  * What it doesn't do: anonymous and shmem pages (there is no swap to put them in).
  */
@@ -31,6 +32,39 @@
 
 static u64 (*host_shrink)(u64 pages);
 
+/* ---- whose turn it is -------------------------------------------------------------------- */
+
+/* The threads that reclaim: one for each CPU at most, since more would only take the time
+ * from each other, and from a process that is ending.  A slot holds quire_host_self(). */
+#define RECLAIMERS 16
+static u64 reclaimers[RECLAIMERS];
+static u32 rounds; /* that are over; others sleep on it */
+
+bool reclaim_inside(void)
+{
+	u64 self = quire_host_self();
+
+	for (unsigned i = 0; i < RECLAIMERS; i++)
+		if (__atomic_load_n(&reclaimers[i], __ATOMIC_RELAXED) == self)
+			return true;
+	return false;
+}
+
+static u64 *take_turn(void)
+{
+	unsigned n = quire_min((unsigned)RECLAIMERS, core_config.cpus);
+
+	for (unsigned i = 0; i < n; i++) {
+		u64 none = 0;
+		if (__atomic_compare_exchange_n(&reclaimers[i], &none, quire_host_self(), false,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return &reclaimers[i];
+	}
+	return NULL;
+}
+
+/* ---- one page ---------------------------------------------------------------------------- */
+
 void quire_set_shrinker(u64 (*shrink)(u64 pages))
 {
 	__atomic_store_n(&host_shrink, shrink, __ATOMIC_RELEASE);
@@ -40,8 +74,11 @@ void quire_set_shrinker(u64 (*shrink)(u64 pages))
 static bool in_use(struct page *p)
 {
 	bool exec = false, before;
-	unsigned refs = rmap_referenced_try(p, &exec);
+	unsigned refs;
 
+	if (page_test(p, PG_MLOCKED))
+		return true;
+	refs = rmap_referenced_try(p, &exec);
 	if (refs == ~0u || page_test(p, PG_MLOCKED))
 		return true;
 	if (!refs)
@@ -83,6 +120,8 @@ static bool reclaim_page(struct page *p, bool hard)
 	return freed;
 }
 
+/* ---- the lists --------------------------------------------------------------------------- */
+
 static u64 shrink_inactive(unsigned cpu, u64 want, bool hard)
 {
 	struct page *batch[BATCH];
@@ -106,7 +145,7 @@ static unsigned age_active(unsigned cpu)
 
 	for (unsigned i = 0; i < n; i++) {
 		struct page *p = batch[i];
-		bool exec = false, locked = quire_page_trylock(p);
+		bool exec = false, locked = !page_test(p, PG_MLOCKED) && quire_page_trylock(p);
 		unsigned refs = locked ? rmap_referenced_try(p, &exec) : ~0u;
 
 		if (locked)
@@ -130,7 +169,7 @@ static u64 scan(u64 want, bool hard)
 	unsigned first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
 	u64 freed = 0, looks = lru_size(LRU_INACTIVE_FILE) / BATCH + core_config.cpus;
 
-	for (u64 i = 0; i < looks && freed < want; i++) {
+	for (u64 i = 0; i < looks && freed < want && !quire_host_killed(); i++) {
 		unsigned cpu = (unsigned)((first + i) % core_config.cpus);
 
 		if (lru_size(LRU_INACTIVE_FILE) < lru_size(LRU_ACTIVE_FILE))
@@ -140,7 +179,7 @@ static u64 scan(u64 want, bool hard)
 	return freed;
 }
 
-u64 quire_reclaim(u64 n)
+static u64 reclaim(u64 n)
 {
 	u64 (*shrink)(u64) = __atomic_load_n(&host_shrink, __ATOMIC_ACQUIRE);
 	u64 freed = scan(n, false);
@@ -149,7 +188,7 @@ u64 quire_reclaim(u64 n)
 		freed += quire_kmem_shrink();
 	if (freed < n && shrink)
 		freed += shrink(n - freed);
-	if (freed < n) {
+	if (freed < n && !quire_host_killed()) {
 		/* All that was used a moment ago is back on the lists with its accessed
 		 * bits cleared: try again, at last without regard for use. */
 		for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
@@ -157,10 +196,35 @@ u64 quire_reclaim(u64 n)
 		freed += scan(n - freed, false);
 		if (!freed) {
 			for (unsigned cpu = 0; cpu < core_config.cpus; cpu++)
-				while (age_active(cpu))
+				while (!quire_host_killed() && age_active(cpu))
 					;
 			freed += scan(n, true);
 		}
 	}
+	return freed;
+}
+
+bool reclaim_round(u64 n, u64 *freed)
+{
+	u32 seen = __atomic_load_n(&rounds, __ATOMIC_ACQUIRE);
+	u64 *turn = take_turn();
+
+	if (!turn) {
+		quire_host_wait(&rounds, seen);
+		return false;
+	}
+	*freed = reclaim(n);
+	__atomic_store_n(turn, 0, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&rounds, 1, __ATOMIC_RELEASE);
+	quire_host_wake(&rounds, ~0u);
+	return true;
+}
+
+u64 quire_reclaim(u64 n)
+{
+	u64 freed;
+
+	while (!reclaim_round(n, &freed))
+		;
 	return freed;
 }

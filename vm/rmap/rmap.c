@@ -206,6 +206,13 @@ static NO_TSA bool referenced_one(struct page *p, struct vma *v, u64 addr, void 
 
 	if (!lock_entry(&c, p, v, addr))
 		return true;
+	if (quire_unlikely(flags_of(v) & VM_LOCKED)) {
+		/* munlock() takes the flag first, and the marks under the tables' locks then:
+		 * so this one can't come too late. */
+		page_set(p, PG_MLOCKED);
+		pt_unlock(&c);
+		return false;
+	}
 	/* No flush: a stale translation only hides a later use from us, and
 	 * costs at worst that a warm page is taken for a cold one. */
 	if ((pt_modify(&c, PTE_A, 0).v & PTE_A) && !(flags_of(v) & VM_SEQ_READ)) {
