@@ -51,7 +51,8 @@ void trace_slow_calls(struct task *t)
 void trace_step_on(struct task *t)
 {
 	struct regs *r = task_regs(t);
-	bool had = r->rflags & RFLAGS_TF;
+	/* After a step over what cleared it, it counts as the program's, as on Linux. */
+	bool had = t->trace.step || (r->rflags & RFLAGS_TF);
 	t->trace.step = true;
 	r->rflags |= RFLAGS_TF;
 	if (loads_flags(t))

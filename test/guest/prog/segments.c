@@ -452,6 +452,50 @@ static void test_ptrace(void)
 	}
 }
 
+/* Single steps in 32-bit code at an offset: what a flag-setting instruction is there. */
+__asm__(".pushsection .text; .code32\n"
+	"step32: nop; inc %eax; popf; nop; inc %eax; pushf; nop; .byte 0x66; popf; nop; int3\n"
+	".code64; .popsection");
+extern const char step32[];
+
+static void stepped(void)
+{
+	mmap((void *)0x10000000, 8192, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	make_segments();
+	ptrace(PTRACE_TRACEME, 0, 0, 0);
+	raise(SIGSTOP);
+	_exit(1);
+}
+
+static void test_steps(void)
+{
+	struct user_regs_struct r;
+	int st;
+	fflush(stdout);
+	pid_t pid = fork();
+	if (!pid)
+		stepped();
+	waitpid(pid, &st, 0);
+	ptrace(PTRACE_GETREGS, pid, 0, &r);
+	r.cs = LDT(11);
+	r.rip = (u64)step32 - segment[11].base;
+	r.rsp = 0x10001000;
+	r.eflags &= ~0xffUL;
+	ptrace(PTRACE_SETREGS, pid, 0, &r);
+	for (int i = 0; i < 10; i++) {
+		ptrace(PTRACE_SINGLESTEP, pid, 0, 0);
+		waitpid(pid, &st, 0);
+		ptrace(PTRACE_GETREGS, pid, 0, &r);
+		printf("step: %x at +%lx sp %lx trap flag %d, on the stack %lx\n", st,
+		       (u64)r.rip + segment[11].base - (u64)step32, (u64)r.rsp - 0x10001000,
+		       !!(r.eflags & 0x100),
+		       (u64)ptrace(PTRACE_PEEKDATA, pid, 0x10001000, 0) & 0x100);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &st, 0);
+}
+
 static void test_gdt(void)
 {
 	printf("cs %x ss %x\n", GET(cs), GET(ss));
@@ -474,7 +518,7 @@ int main(int argc, char **argv)
 		void (*fn)(void);
 	} part[] = {{"gdt", test_gdt},         {"modify_ldt", test_modify}, {"ldt", test_ldt},
 		    {"threads", test_threads}, {"fork", test_fork},         {"leak", test_leak},
-		    {"bases", test_bases},     {"ptrace", test_ptrace}};
+		    {"bases", test_bases},     {"ptrace", test_ptrace},     {"steps", test_steps}};
 	setvbuf(stdout, NULL, _IOFBF, 1 << 20);
 	if (argc > 1 && !strcmp(argv[1], "exec"))
 		after_exec();

@@ -23,12 +23,13 @@ __asm__(".pushsection .text; .balign 4096\n"
 	"np32: movl $0x27, %eax; movl %eax, %es\n"
 	"npss32: movl $0x27, %eax; movl %eax, %ss\n"
 	"call32: lcall $0x47, $0\n"
+	"tsc32: rdtsc; int3\n"
 	"low32: movl $0x7777, %esp; pushl %eax\n"
 	"sys32: movl $20, %eax; syscall; movl %eax, %ebx; mov %ss, %ecx; int3\n"
 	"int32: movl $20, %eax; int $0x80; int3\n"
 	".code64; .popsection");
 extern const char tramp[], ud32[], div32[], load32[], store32[], hlt32[], push32[], gs32[], far32[],
-    into32[], np32[], npss32[], call32[], low32[], sys32[], int32[];
+    into32[], np32[], npss32[], call32[], tsc32[], low32[], sys32[], int32[];
 
 struct sels {
 	unsigned short cs, gs, fs, ss;
@@ -54,6 +55,7 @@ static void on_usr1(int sig, siginfo_t *info, void *context)
 	sels(u->uc_mcontext.gregs)->cs = want.cs;
 	sels(u->uc_mcontext.gregs)->ss = want.ss;
 	u->uc_mcontext.gregs[REG_RIP] = (greg_t)want_rip;
+	u->uc_mcontext.gregs[REG_RBX] = u->uc_mcontext.gregs[REG_RCX] = 0;
 	u->uc_mcontext.gregs[REG_RSP] = (greg_t)want_rsp;
 	u->uc_flags &= ~want_flags_off;
 }
@@ -191,10 +193,10 @@ static void run32(const char *what, const char *code, u32 cs, u32 ss)
 	go(cs, ss, (u64)code, stack32);
 	printf("%s in %x on %x: signal %u code %x addr %lx trap %u err %x cs %x ss %x ip +%lx "
 	       "bx %x cx %x sp %lx\n",
-	       what, cs, ss, got_sig, got_code, got_addr - (got_addr ? (u64)code : 0),
-	       (u32)after[REG_TRAPNO], (u32)after[REG_ERR], found.cs, found.ss,
-	       (u64)after[REG_RIP] - (u64)code, (u32)after[REG_RBX], (u32)after[REG_RCX],
-	       (u64)after[REG_RSP] - stack32);
+	       what, cs, ss, got_sig, got_code,
+	       got_addr - (got_addr - (u64)code < 4096 ? (u64)code : 0), (u32)after[REG_TRAPNO],
+	       (u32)after[REG_ERR], found.cs, found.ss, (u64)after[REG_RIP] - (u64)code,
+	       (u32)after[REG_RBX], (u32)after[REG_RCX], (u64)after[REG_RSP] - stack32);
 }
 
 static void test_code32(void)
@@ -215,6 +217,10 @@ static void test_code32(void)
 			run32("call, not present", call32, cs[c], ss[s]);
 			run32("push below", low32, cs[c], ss[s]);
 		}
+	/* a deterministic run does it for the program, and has to find the code */
+	go(LDT(11), LDT(1), (u64)tsc32 - segment[11].base, stack32);
+	printf("rdtsc at an offset: signal %u ip +%lx\n", got_sig,
+	       (u64)after[REG_RIP] + segment[11].base - (u64)tsc32);
 	*(u32 *)(stack32 - 4096) = 0x5678;
 	change(0x11, 0, (u32)stack32 - 4100, 0xfffff, 0x11);
 	run32("gs", gs32, 0x23, 0x2b);
