@@ -12,3 +12,14 @@ stress: setup-run all $(if $(filter 1,$(DEBUG)),kernel-debug) ## stress-ng in th
 	@scripts/need "the stress test" stress-ng
 	$(STRESS_RUN) alone $(if $(filter file,$(origin SECONDS)),4,$(SECONDS)) $(or $(ONLY),$(STRESSORS))
 	$(STRESS_RUN) together $(or $(TOGETHER),300) $(or $(ONLY),$(STRESSORS))
+
+# Races with invariants of their own: test/stress/race.c.
+RACE := $(BUILD)/stress/race
+$(RACE): $(addprefix test/stress/,race.c memory.c tracers.c race.h) test/fuzz/count.c test/fuzz/count.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -static -O1 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^) -lpthread
+guest-progs: $(RACE)
+
+.PHONY: race
+race: all $(RACE) $(if $(filter 1,$(DEBUG)),kernel-debug) ## threads race over one address space, tracers over their tracees: SECONDS=, SEED=, DEBUG=1
+	for what in memory tracers; do ./quire run --cpus 2 --check --kernel $(FUZZ_KERNEL) -- $(RACE) $$what $(or $(SECONDS),60) $(or $(SEED),1) || exit 1; done
