@@ -196,7 +196,8 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what);
 
 /*
  * What a futex at addr is about: two words that are equal for two users of the
- * same memory exactly.  shared: look behind shared mappings; else {mm, addr}.
+ * same memory exactly.  shared: by the page, which is brought in (for writing, if that
+ * is allowed; write: it has to be); else {mm, addr}.
  * -EFAULT as Linux.  Sleeps when shared.  key[2] says which kind it is.
  */
 int quire_mm_futex_key(struct quire_mm *mm, u64 addr, bool shared, bool write, u64 key[3]);

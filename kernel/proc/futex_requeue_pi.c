@@ -107,12 +107,13 @@ long futex_wait_requeue_pi(u64 u1, u32 op, u32 val, u64 deadline, u64 u2)
 	int err = futex_key(u2, op, true, lock_key);
 	if (!err)
 		err = futex_key(u1, op, false, w.key);
+	bool same = !err && futex_same_key(w.key, lock_key); /* before the key can change */
 	w.requeue_key = lock_key;
 	if (!err)
 		err = futex_enqueue(&w, u1, val);
 	if (err)
 		return err;
-	if (futex_same_key(w.key, lock_key)) {
+	if (same) {
 		futex_dequeue(&w);
 		return -EINVAL;
 	}

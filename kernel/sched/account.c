@@ -97,11 +97,12 @@ void sched_load_init(u64 now)
 	load_next = now + LOAD_PERIOD_NS;
 }
 
-/* Real-time tasks have to wait for a while, or needn't any more. */
+/* Real-time tasks have to wait for a while, or needn't any more; or wait elsewhere. */
 static bool turn_of_others(const struct rq *rq, const struct task *t)
 {
 	return prio_real_time(t->prio) ? rq_throttled(rq) && rq->nr > rq->nr_rt
-				       : rq->nr_rt && !rq_throttled(rq);
+	       : rq->nr_rt             ? !rq_throttled(rq)
+				       : __atomic_load_n(&sched_rt_waiting, __ATOMIC_RELAXED);
 }
 
 /* First half of the timer interrupt; the timers themselves run in soft context. */
@@ -116,7 +117,7 @@ void sched_tick(bool user)
 	rq_account(rq, t, now, user);
 	rq->tick_at = now + TICK_NS;
 	bool others = __atomic_load_n(&rq->nr, __ATOMIC_RELAXED);
-	if ((others && (now >= t->slice_end || turn_of_others(rq, t))) ||
+	if ((others && now >= t->slice_end) || turn_of_others(rq, t) ||
 	    !allowed(t, this_cpu()->cpu))
 		resched_set(RESCHED_WANTED);
 	else if (others)

@@ -261,7 +261,8 @@ static unsigned least_loaded(const struct task *t, unsigned home)
 void task_start(struct task *t)
 {
 	unsigned long irq = quire_host_irq_save();
-	unsigned target = least_loaded(t, this_cpu()->cpu);
+	unsigned home = this_cpu()->cpu;
+	unsigned target = prio_real_time(t->prio) ? rq_place(t, home) : least_loaded(t, home);
 
 	t->slice_end = 0;
 	t->on_rq = 1;

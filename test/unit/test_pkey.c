@@ -169,7 +169,8 @@ static void own_and_foreign(void **state)
 	assert_int_equal(quire_madvise(mm, a, PAGE, MADV_POPULATE_READ), -EINVAL);
 	assert_int_equal(quire_mlock(mm, a, 4 * PAGE, false), -ENOMEM);
 	assert_int_equal(quire_mincore(mm, a, 4, vec), 4);
-	assert_int_equal(vec[0] | vec[1] | vec[2] | vec[3], 0);
+	assert_int_equal(vec[0], 1); /* zeros, which the look at the futex brought in */
+	assert_int_equal(vec[1] | vec[2] | vec[3], 0);
 	assert_int_equal(quire_mm_access(mm, a + PAGE, &x, sizeof(x), true, false), sizeof(x));
 	x = 0;
 	assert_int_equal(quire_mm_access(mm, a + PAGE, &x, sizeof(x), false, false), sizeof(x));

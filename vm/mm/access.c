@@ -25,14 +25,18 @@ struct look {
 	struct quire_mm *mm;
 	u64 addr; /* of the page */
 	bool write, force;
+	bool own; /* the caller's own space: its keys matter, and looking leaves no trace */
 	struct page *page; /* found, with a reference */
+	/* Of a mapped page: where it would be in its file; null for anonymous memory. */
+	struct quire_mapping *mapping;
+	u64 pgoff;
 };
 
 enum looked { FOUND, FAULT_IN, DENIED };
 
 static bool allowed(const struct vma *v, const struct look *l)
 {
-	if (v->flags & VM_PFNMAP)
+	if ((v->flags & VM_PFNMAP) || (l->own && pkey_refuses(v, l->write)))
 		return false;
 	if (l->write)
 		return (v->flags & VM_WRITE) ||
@@ -62,11 +66,13 @@ static bool take_mapped(const struct vma *v, struct look *l)
 
 		ok = !l->write || (e.v & PTE_W) ||
 		     (!(v->flags & VM_WRITE) && !(e.v & PTE_SPECIAL) && exclusive(p));
-		if (ok && l->write)
+		if (ok && l->write && !l->own)
 			pt_modify(&c, 0, PTE_A | PTE_D | PTE_SOFTDIRTY);
 		if (ok) {
 			quire_page_get(p);
 			l->page = p;
+			l->mapping = e.v & PTE_SPECIAL ? NULL : v->mapping;
+			l->pgoff = vma_pgoff_of(v, l->addr);
 		}
 	}
 	pt_unlock(&c);
@@ -214,46 +220,37 @@ int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
 
 enum { KEY_PRIVATE, KEY_SHARED_MM, KEY_MAPPING };
 
+/* By the page that is there, brought in for writing if that is allowed: anonymous memory is
+ * known by its place in the address space, other by its place in the file. */
 static int shared_key(struct quire_mm *mm, u64 addr, bool write, u64 key[3])
 {
-	struct vma *v = vma_find(&mm->index, addr);
-	if (!v || v->start > addr)
-		return -EFAULT;
-	bool writable = (v->flags & VM_WRITE) && !pkey_refuses(v, true);
-	if (!writable && (write || !(v->flags & VM_READ) || pkey_refuses(v, false)))
-		return -EFAULT;
-	key[0] = (uintptr_t)mm;
-	key[1] = addr;
-	key[2] = KEY_SHARED_MM;
+	struct look l = {.mm = mm, .addr = addr & QUIRE_PAGE_MASK, .write = true, .own = true};
+	bool writable = look_up(&l), anon;
+
+	if (!writable) {
+		l.write = false;
+		if (write || !look_up(&l))
+			return -EFAULT;
+	}
+	anon = page_test(l.page, PG_ANON);
+	quire_page_put(l.page);
 	/* Nobody will ever change a private page that can't be written, and wake us. */
-	if (!v->mapping)
-		return writable ? 0 : -EFAULT;
-	/* A private copy would be made for a writer; what can't be written is the file's. */
-	if (!(v->flags & VM_MAYSHARE) && writable)
-		return 0;
-	u64 pgoff = vma_pgoff_of(v, addr);
-	if (pgoff >= cache_size_pages(v->mapping))
+	if (anon ? !writable : !l.mapping)
 		return -EFAULT;
-	key[0] = (uintptr_t)v->mapping;
-	key[1] = pgoff << QUIRE_PAGE_SHIFT | (addr & ~QUIRE_PAGE_MASK);
-	key[2] = KEY_MAPPING;
+	key[0] = anon ? (uintptr_t)mm : (uintptr_t)l.mapping;
+	key[1] = anon ? addr : l.pgoff << QUIRE_PAGE_SHIFT | (addr & ~QUIRE_PAGE_MASK);
+	key[2] = anon ? KEY_SHARED_MM : KEY_MAPPING;
 	return 0;
 }
 
 int quire_mm_futex_key(struct quire_mm *mm, u64 addr, bool shared, bool write, u64 key[3])
 {
-	int err;
-
 	if (addr >= mm->layout.task_size)
 		return -EFAULT;
-	if (!shared) {
-		key[0] = (uintptr_t)mm;
-		key[1] = addr;
-		key[2] = KEY_PRIVATE;
-		return 0;
-	}
-	read_lock(&mm->mmap_lock);
-	err = shared_key(mm, addr, write, key);
-	read_unlock(&mm->mmap_lock);
-	return err;
+	if (shared)
+		return shared_key(mm, addr, write, key);
+	key[0] = (uintptr_t)mm;
+	key[1] = addr;
+	key[2] = KEY_PRIVATE;
+	return 0;
 }
