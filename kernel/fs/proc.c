@@ -53,7 +53,8 @@ int proc_ctx_get(const struct proc_node *n, struct proc_ctx *c)
 	if (!c->process)
 		return -ESRCH;
 	c->task = task_find(n->tid ? n->tid : n->pid);
-	if (!c->task || c->task->process != c->process) {
+	if (!c->task || c->task->process != c->process ||
+	    (n->born && n->born != c->process->start_time)) {
 		proc_ctx_put(c);
 		return -ESRCH;
 	}
@@ -208,6 +209,8 @@ static int proc_lookup(struct inode *dir, struct dentry *d)
 	proc_ctx_put(&c);
 	if (!ok || proc_ctx_get(&found, &of))
 		return 0; /* negative */
+	if (of.process)
+		found.born = of.process->start_time;
 	struct inode *i = node_inode(dir->fs, &found, &of);
 	proc_ctx_put(&of);
 	if (!i)
@@ -418,6 +421,21 @@ static bool find_pid(const struct proc_node *dir, struct proc_ctx *c, const char
 	task_put(t);
 	*out = (struct proc_node){.entry = &pid_entry, .pid = tgid, .tid = pid == tgid ? 0 : pid};
 	return tgid;
+}
+
+struct process *procfs_process(struct file *f, bool *gone)
+{
+	*gone = false;
+	if (!f->path.dentry || f->path.dentry->inode->fops != &dir_file_ops ||
+	    proc_node_of(f)->entry != &pid_entry)
+		return NULL;
+	struct proc_ctx c;
+	*gone = proc_ctx_get(proc_node_of(f), &c);
+	if (*gone)
+		return NULL;
+	process_get(c.process);
+	proc_ctx_put(&c);
+	return c.process;
 }
 
 static bool next_pid(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,

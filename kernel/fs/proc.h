@@ -65,6 +65,7 @@ struct proc_entry {
 struct proc_node { /* inode->private: one entry for one process, thread, number */
 	const struct proc_entry *entry;
 	u32 pid, tid, number; /* 0: not about one */
+	u64 born;             /* the process's start_time: its number may be another's later */
 	u64 range[2];         /* map_files: the mapping's start and end */
 };
 

@@ -12,4 +12,8 @@ struct fs *sysfs(struct dentry **root);
 /* dev/pty.c: /dev/pts. */
 struct fs *devpts(struct dentry **root);
 
+/* The process whose /proc/PID directory this open file is, with a reference; null: it is
+ * another file, or the process is gone (then *gone is set). */
+struct process *procfs_process(struct file *f, bool *gone);
+
 #endif

@@ -4,6 +4,7 @@
  * that is a zombie (or gone).  No locks of its own.
  */
 #include "pidfd.h"
+#include "../fs/procfs.h"
 #include "../fs/vfs.h"
 #include "../io/io.h"
 #include "internal.h"
@@ -53,14 +54,11 @@ struct process *pidfd_process_of(const struct file *f)
 static struct process *pidfd_process(int fd)
 {
 	struct file *f = fd_get(fd);
-	struct process *p = NULL;
-	if (!f)
-		return NULL;
-	if (f->ops == &pidfd_ops) {
-		p = f->private;
+	struct process *p = f ? pidfd_process_of(f) : NULL;
+	if (p)
 		process_get(p);
-	}
-	file_put(f);
+	if (f)
+		file_put(f);
 	return p;
 }
 
@@ -98,9 +96,18 @@ SYSCALL4(pidfd_send_signal, int, fd, int, sig, u64, uinfo, u32, flags)
 	};
 	if (flags)
 		return -EINVAL;
-	struct process *p = pidfd_process(fd);
-	if (!p)
+	struct file *f = fd_get(fd);
+	if (!f)
 		return -EBADF;
+	bool gone = false;
+	struct process *p = pidfd_process_of(f);
+	if (p)
+		process_get(p);
+	else
+		p = procfs_process(f, &gone); /* a directory /proc/PID stands for it, too */
+	file_put(f);
+	if (!p)
+		return gone ? -ESRCH : -EBADF;
 	long err = 0;
 	if (uinfo) {
 		if (copy_from_user(&info, uinfo, sizeof(info)))
