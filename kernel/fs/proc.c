@@ -22,6 +22,7 @@
 
 static const struct inode_ops dir_ops, file_inode_ops, link_ops, jump_ops;
 static const struct file_ops dir_file_ops;
+static const struct proc_entry pid_entry;
 
 const struct proc_node *proc_node_of(const struct file *f)
 {
@@ -203,7 +204,7 @@ static int proc_lookup(struct inode *dir, struct dentry *d)
 	struct proc_ctx c, of;
 	int r = ctx_guarded(n, &c);
 	if (r)
-		return r == -ESRCH ? -ENOENT : r;
+		return r == -ESRCH && n->entry != &pid_entry ? -ENOENT : r;
 	bool ok = find_in_table(n, d->name, d->len, &found) ||
 		  (n->entry->names && n->entry->names->find(n, &c, d->name, d->len, &found));
 	proc_ctx_put(&c);
@@ -426,16 +427,16 @@ static bool find_pid(const struct proc_node *dir, struct proc_ctx *c, const char
 struct process *procfs_process(struct file *f, bool *gone)
 {
 	*gone = false;
-	if (!f->path.dentry || f->path.dentry->inode->fops != &dir_file_ops ||
-	    proc_node_of(f)->entry != &pid_entry)
+	if (f->ops != &dir_file_ops || proc_node_of(f)->entry != &pid_entry)
 		return NULL;
 	struct proc_ctx c;
 	*gone = proc_ctx_get(proc_node_of(f), &c);
 	if (*gone)
 		return NULL;
-	process_get(c.process);
+	struct process *p = c.process;
+	process_get(p);
 	proc_ctx_put(&c);
-	return c.process;
+	return p;
 }
 
 static bool next_pid(const struct proc_node *dir, struct proc_ctx *c, u32 from, u32 *number,

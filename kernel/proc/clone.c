@@ -42,12 +42,14 @@
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 	 CLONE_NEWPID | CLONE_NEWNET)
 
+#define PID_LEVELS 32 /* of namespaces of ids that clone3 takes a word about */
+
 /* Namespaces that there is one of, each. */
 #define CLONE_NEW_ABSENT (((CLONE_NEW_ANY) & ~CLONE_NEWNS) | CLONE_NEWTIME)
 
 struct clone_args_k { /* Linux's struct clone_args */
 	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
-	u64 set_tid, set_tid_size, cgroup;
+	u64 set_tid, set_tid_size, cgroup; /* once checked, set_tid is the id itself; 0: any */
 };
 
 static int check_flags(const struct clone_args_k *a)
@@ -307,7 +309,9 @@ static int link_child(struct task *t, const struct clone_args_k *a, bool traced)
 	if (signal_fatal_pending() || me->group_exit ||
 	    (me->exec_task && me->exec_task != current()))
 		err = -ERESTARTNOINTR;
-	else if (!(t->tid = id_alloc_locked()))
+	else
+		err = a->set_tid ? id_take_locked((u32)a->set_tid) : 0;
+	if (!err && !(t->tid = a->set_tid ? (u32)a->set_tid : id_alloc_locked()))
 		err = -EAGAIN;
 	if (err) {
 		spin_unlock(&tree_lock);
@@ -487,14 +491,24 @@ SYSCALL2(clone3, u64, uargs, u64, size)
 		if (b)
 			return -E2BIG;
 	}
-	if (a.set_tid_size || a.set_tid)
-		return a.set_tid && a.set_tid_size ? -EPERM : -EINVAL;
+	if (!a.set_tid != !a.set_tid_size || a.set_tid_size > PID_LEVELS)
+		return -EINVAL;
+	s32 tids[PID_LEVELS];
+	if (copy_from_user(tids, a.set_tid, a.set_tid_size * sizeof(*tids)))
+		return -EFAULT;
 	if ((a.flags & (0xffUL | CLONE_DETACHED)) || a.flags >> 34 || a.exit_signal > NSIG)
 		return -EINVAL;
 	if ((a.flags & (CLONE_THREAD | CLONE_PARENT)) && a.exit_signal)
 		return -EINVAL;
 	if (!a.stack != !a.stack_size || a.stack + a.stack_size < a.stack)
 		return -EINVAL;
+	if (a.set_tid) {
+		if (a.set_tid_size > 1 || tids[0] < 1 || tids[0] >= (s32)MAX_PID)
+			return -EINVAL; /* there is one namespace of ids */
+		if (!capable(CAP_CHECKPOINT_RESTORE) && !capable(CAP_SYS_ADMIN))
+			return -EPERM;
+		a.set_tid = (u64)tids[0];
+	}
 	return new_task(&a, regs);
 }
 

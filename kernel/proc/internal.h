@@ -138,7 +138,8 @@ extern struct list all_processes;    /* process->all; guarded by tree_lock */
 
 struct process *process_new(void);
 /* A free id; tree_lock is held.  0: none. */
-u32 id_alloc_locked(void);
+u32 id_alloc_locked(void);  /* 0: all are taken */
+int id_take_locked(u32 id); /* that one: 0, or -EEXIST */
 /* Make the task findable by its tid, and a thread of its process; tree_lock is held.
  * The table has a reference, which whoever unlinks the task has to put. */
 void task_link_locked(struct task *t);

@@ -22,7 +22,8 @@ u32 nr_processes, nr_threads;
 
 static struct list tid_table[TID_BUCKETS];
 static u32 last_id;
-static u64 ids_given; /* guarded by tree_lock */
+static bool ids_used_again; /* a free task id may still be a group's */
+static u64 ids_given;       /* guarded by tree_lock */
 static struct quire_kmem *process_cache, *sighand_cache, *uspace_cache;
 
 void proc_init(void)
@@ -49,12 +50,12 @@ struct task *task_find_locked(u32 tid)
 }
 
 /* A group's or session's id stays taken while a member is left. */
-static bool id_in_use_locked(u32 id, bool wrapped)
+static bool id_in_use_locked(u32 id, bool all)
 {
 	struct process *p;
 	if (task_find_locked(id))
 		return true;
-	if (wrapped)
+	if (all)
 		list_for_each (p, &all_processes, all)
 			if (p->pgid == id || p->sid == id)
 				return true;
@@ -63,17 +64,25 @@ static bool id_in_use_locked(u32 id, bool wrapped)
 
 u32 id_alloc_locked(void)
 {
-	static bool wrapped;
 	for (u32 tries = 0; tries < MAX_PID; tries++) {
 		if (++last_id >= MAX_PID) {
 			last_id = 300; /* as Linux: the low ids aren't used again */
-			wrapped = true;
+			ids_used_again = true;
 		}
-		if (!id_in_use_locked(last_id, wrapped)) {
+		if (!id_in_use_locked(last_id, ids_used_again)) {
 			ids_given++;
 			return last_id;
 		}
 	}
+	return 0;
+}
+
+int id_take_locked(u32 id)
+{
+	if (id_in_use_locked(id, true))
+		return -EEXIST;
+	ids_used_again = true;
+	ids_given++;
 	return 0;
 }
 

@@ -352,7 +352,7 @@ N(431, fsconfig, ENOSYS)
 N(432, fsmount, ENOSYS)
 N(433, fspick, ENOSYS)
 Y(434, pidfd_open)
-Y(435, clone3) /* namespaces but of mounts, set_tid, cgroups */
+Y(435, clone3) /* namespaces but of mounts, cgroups */
 Y(436, close_range)
 Y(437, openat2) /* no RESOLVE_* flags (EINVAL) */
 N(438, pidfd_getfd, ENOSYS)
