@@ -284,19 +284,27 @@ static void note_segment(struct quire_layout *y, const struct phdr *p)
 /*
  * Where the first segment is asked to go: a program without an interpreter anywhere, as
  * a library (it may be the dynamic linker, run by hand); one with an interpreter low and by
- * itself.  Sets the bias; returns mmap's flags.
+ * itself.  An alignment of more than a page is kept by both: for one that may go anywhere,
+ * the place is found first and rounded then.  Sets the bias; mmap's flags, or -errno.
  */
-static u64 choose_place(struct loading *l, const struct phdr *first, bool has_interp,
+static s64 choose_place(struct loading *l, const struct phdr *first, u64 total, bool has_interp,
 			bool randomize)
 {
-	u64 base = 0;
+	u64 align = alignment(l->e), base = 0;
 	if (l->e->h.type == ET_EXEC)
 		return MAP_FIXED_NOREPLACE;
 	if (has_interp)
-		base = quire_round_down(DYN_BASE + (randomize ? random_pages(28) : 0),
-					alignment(l->e));
-	l->bias = page_of(base - first->vaddr);
-	return has_interp ? MAP_FIXED_NOREPLACE : 0;
+		base = DYN_BASE + (randomize ? random_pages(28) : 0);
+	l->bias = page_of(0 - first->vaddr);
+	if (!has_interp && align > QUIRE_PAGE_SIZE) {
+		s64 at = map_segment(l, first, 0, total);
+		if (at < 0)
+			return at;
+		quire_munmap(l->mm, (u64)at, page_end(total));
+		base = (u64)at;
+	}
+	l->bias = page_of(quire_round_down(base, align) - first->vaddr);
+	return has_interp || align > QUIRE_PAGE_SIZE ? MAP_FIXED_NOREPLACE : 0;
 }
 
 static int map_program(struct loading *l, struct quire_layout *y, bool has_interp, bool randomize,
@@ -308,11 +316,11 @@ static int map_program(struct loading *l, struct quire_layout *y, bool has_inter
 		const struct phdr *p = &e->ph[i];
 		if (p->type != PT_LOAD)
 			continue;
-		u64 flags = first ? choose_place(l, p, has_interp, randomize) : MAP_FIXED;
 		u64 total = first && moves ? total_size(e) : 0;
 		if (first && moves && !total)
 			return -EINVAL;
-		s64 at = map_segment(l, p, flags, total);
+		s64 flags = first ? choose_place(l, p, total, has_interp, randomize) : MAP_FIXED;
+		s64 at = flags < 0 ? flags : map_segment(l, p, (u64)flags, total);
 		if (at < 0)
 			return (int)at;
 		if (first && moves)
@@ -344,7 +352,7 @@ int elf_load_program(struct elf_file *e, struct file *f, bool has_interp, unsign
 	y->end_data += l.bias;
 	y->start_brk = page_end(y->start_brk + l.bias);
 	if (e->h.type == ET_DYN && !has_interp)
-		y->start_brk = page_of(DYN_BASE);
+		y->start_brk = page_end(DYN_BASE);
 	if (randomize > 1)
 		y->start_brk += random_pages(13);
 	img->entry = e->h.entry + l.bias;
