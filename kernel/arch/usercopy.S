@@ -45,7 +45,8 @@ user_copy:
 	ON_FAULT 1b, 3b
 	ON_FAULT 2b, 4b
 
-	/* size_t user_clear(void *dst, size_t n): bytes not cleared */
+	/* size_t user_clear(void *dst, size_t n): bytes not cleared.  As on Linux, of less than
+	 * 64 bytes whole words are cleared up to a fault, else every byte. */
 	.balign 16
 	.globl user_clear
 user_clear:
@@ -62,7 +63,9 @@ user_clear:
 	CLAC_
 	ret
 3:	leaq (%rdx, %rcx, 8), %rcx
-	jmp 2b
+	cmpq $64, %rsi
+	jae 2b
+	jmp 4b
 	ON_FAULT 1b, 3b
 	ON_FAULT 2b, 4b
 

@@ -27,7 +27,7 @@ static s64 zero_read(struct file *f, struct iter *it, u64 *pos)
 	size_t total = 0;
 	(void)f, (void)pos;
 	while (it->left) {
-		size_t n = quire_min(it->left, (size_t)65536), done = iter_zero(it, n);
+		size_t n = quire_min(it->left, QUIRE_PAGE_SIZE), done = iter_zero(it, n);
 		total += done;
 		if (done < n)
 			return total ? (s64)total : -EFAULT;

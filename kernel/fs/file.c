@@ -345,7 +345,7 @@ static int open_last(struct walk *w, u32 flags, u32 mode, const char **next, boo
 }
 
 /* The walk stands at a directory: go on to a new file in it that has no name. */
-static int make_tmpfile(struct walk *w, u32 mode)
+static int make_tmpfile(struct walk *w, u32 mode, bool linkable)
 {
 	struct inode *dir = w->path.dentry->inode, *i;
 	struct dentry *d;
@@ -372,6 +372,7 @@ static int make_tmpfile(struct walk *w, u32 mode)
 		return -ENOMEM;
 	}
 	d->unlinked = true;
+	i->linkable = linkable;
 	dentry_instantiate(d, i);
 	walk_enter(w, d);
 	return 0;
@@ -395,7 +396,7 @@ int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **ou
 	if (unnamed) {
 		err = walk_along(&w, path, LOOKUP_FOLLOW, false);
 		if (!err)
-			err = make_tmpfile(&w, mode);
+			err = make_tmpfile(&w, mode, !(flags & O_EXCL));
 		flags &= ~(O_TMPFILE | O_CREAT);
 		created = true;
 	} else if (flags & O_CREAT) {

@@ -302,43 +302,61 @@ static s64 copy_loop(struct file *in, u64 *from, struct file *out, u64 *to, u64 
 	return done ? done : r;
 }
 
-static s64 copy_range(struct file *in, u64 uin, struct file *out, u64 uout, u64 len)
+/* May these two be the ends of a copy? */
+static int check_copy(const struct file *in, const struct file *out)
 {
-	u64 from = in->pos, to = out->pos;
-	s64 r;
-
-	if (!in->can_read || !out->can_write || (out->flags & O_APPEND))
-		return -EBADF;
 	if (!in->inode || !out->inode)
 		return -EINVAL;
 	if (S_ISDIR(in->inode->mode) || S_ISDIR(out->inode->mode))
 		return -EISDIR;
 	if (!S_ISREG(in->inode->mode) || !S_ISREG(out->inode->mode))
 		return -EINVAL;
+	if (!in->can_read || !out->can_write || (out->flags & O_APPEND))
+		return -EBADF;
 	if (in->inode->fs != out->inode->fs || in->ops != &cached_file_ops ||
 	    out->ops != &cached_file_ops)
 		return -EXDEV;
-	if (uin && get_user_u64(&from, uin))
+	return 0;
+}
+
+/* Where from, where to; u64's that the caller gives, or the files' own positions. */
+struct copy_places {
+	u64 from, to, ufrom, uto;
+};
+
+static s64 copy_range(struct file *in, struct file *out, struct copy_places *at, u64 len, u32 flags)
+{
+	u64 size;
+	s64 r;
+
+	if (at->ufrom && get_user_u64(&at->from, at->ufrom))
 		return -EFAULT;
-	if (uout && get_user_u64(&to, uout))
+	if (at->uto && get_user_u64(&at->to, at->uto))
 		return -EFAULT;
-	if ((s64)from < 0 || (s64)to < 0)
+	if (flags)
 		return -EINVAL;
-	if (from + len < from || to + len < to)
+	r = check_copy(in, out);
+	if (r)
+		return r;
+	if (at->from + len < at->from || at->to + len < at->to)
 		return -EOVERFLOW;
-	if (in->inode == out->inode && from < to + len && to < from + len)
+	size = i_size(in->inode);
+	len = at->from < size ? quire_min(len, size - at->from) : 0;
+	if (in->inode == out->inode && at->from < at->to + len && at->to < at->from + len)
 		return -EINVAL;
-	r = copy_loop(in, &from, out, &to, quire_min(len, 0x7ffff000UL));
+	if ((s64)at->from < 0 || (s64)at->to < 0)
+		return -EINVAL;
+	r = len ? copy_loop(in, &at->from, out, &at->to, quire_min(len, 0x7ffff000UL)) : 0;
 	if (r <= 0)
 		return r;
-	if (uin ? put_user_u64(uin, from) : 0)
+	if (at->ufrom ? put_user_u64(at->ufrom, at->from) : 0)
 		return -EFAULT;
-	if (uout ? put_user_u64(uout, to) : 0)
+	if (at->uto ? put_user_u64(at->uto, at->to) : 0)
 		return -EFAULT;
-	if (!uin)
-		in->pos = from;
-	if (!uout)
-		out->pos = to;
+	if (!at->ufrom)
+		in->pos = at->from;
+	if (!at->uto)
+		out->pos = at->to;
 	return r;
 }
 
@@ -347,12 +365,13 @@ SYSCALL6(copy_file_range, int, fdin, u64, uin, int, fdout, u64, uout, u64, len, 
 	struct file *in, *out;
 	long r = -EBADF;
 
-	if (flags)
-		return -EINVAL;
 	in = fd_get(fdin);
 	out = fd_get(fdout);
-	if (in && out)
-		r = copy_range(in, uin, out, uout, len);
+	if (in && out) {
+		struct copy_places at = {in->pos, out->pos, uin, uout};
+
+		r = copy_range(in, out, &at, len, flags);
+	}
 	if (in)
 		file_put(in);
 	if (out)

@@ -242,6 +242,8 @@ static int link_source(int dirfd, u64 upath, int flags, struct path *out)
 	if (flags & AT_EMPTY_PATH) {
 		if (copy_from_user(&first, upath, 1))
 			return -EFAULT;
+		if (!first && !capable(CAP_DAC_READ_SEARCH))
+			return -ENOENT;
 		if (!first) {
 			f = fd_get(dirfd);
 			if (!f)
@@ -280,7 +282,11 @@ static int link_walked(struct walk *w, struct path *from)
 		err = -EPERM;
 	} else {
 		mutex_lock_nested(&target->lock);
-		err = target->nlink ? dir_ops(w)->link(w->path.dentry->inode, d, target) : -ENOENT;
+		err = target->nlink || target->linkable
+			  ? dir_ops(w)->link(w->path.dentry->inode, d, target)
+			  : -ENOENT;
+		if (!err)
+			target->linkable = false;
 		mutex_unlock(&target->lock);
 	}
 	end_create(w, d);

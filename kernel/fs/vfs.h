@@ -147,6 +147,7 @@ struct inode {
 	u64 writing_end; /* where a write under way ends, else 0; guarded by lock, read without */
 	s32 writers;     /* open for writing; < 0: being executed (ETXTBSY) */
 	u32 seals;       /* memfd */
+	bool linkable;   /* O_TMPFILE: it may get a name though it has none; guarded by lock */
 	void *private;   /* the file system's: store handle, pipe, device, proc entry */
 	struct list fs_list;
 	void *flocks;    /* fs/lock.c */

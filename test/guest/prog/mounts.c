@@ -418,6 +418,34 @@ static void full(void)
 	       (long)s.f_files);
 }
 
+/* Files without a name, which may get one. */
+static void unnamed(void)
+{
+	struct stat st;
+	char p[64];
+
+	fresh();
+	int f = open(".", O_RDWR | O_TMPFILE, 0644);
+	R(linkat(f, "", AT_FDCWD, "1", AT_EMPTY_PATH));
+	R(stat("1", &st));
+	printf("   links %d\n", (int)st.st_nlink);
+	R(linkat(f, "", AT_FDCWD, "2", AT_EMPTY_PATH));
+	R(unlink("1"));
+	R(unlink("2"));
+	R(linkat(f, "", AT_FDCWD, "1", AT_EMPTY_PATH));
+	f = open(".", O_RDWR | O_TMPFILE | O_EXCL, 0644);
+	R(linkat(f, "", AT_FDCWD, "1", AT_EMPTY_PATH));
+	f = open(".", O_RDWR | O_TMPFILE, 0644);
+	sprintf(p, "/proc/self/fd/%d", f);
+	R(linkat(AT_FDCWD, p, AT_FDCWD, "1", AT_SYMLINK_FOLLOW));
+	chmod(".", 0777);
+	setresuid(7, 7, 7);
+	f = open(".", O_RDWR | O_TMPFILE, 0644);
+	R(linkat(f, "", AT_FDCWD, "3", AT_EMPTY_PATH));
+	sprintf(p, "/proc/self/fd/%d", f);
+	R(linkat(AT_FDCWD, p, AT_FDCWD, "3", AT_SYMLINK_FOLLOW));
+}
+
 static int ready[2], go[2];
 static void step(int *p)
 {
@@ -583,6 +611,7 @@ int main(int argc, char **argv)
 	T(readonly);
 	T(flags);
 	T(full);
+	T(unnamed);
 	T(namespaces);
 	T(sharing);
 	rmdir(TOP);
