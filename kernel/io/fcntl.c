@@ -55,8 +55,10 @@ static long dup_from(struct file *f, u64 at_least, bool cloexec)
 
 static long set_flags(struct file *f, u32 flags)
 {
-	bool device_backed = f->inode && (S_ISREG(f->inode->mode) || S_ISBLK(f->inode->mode));
-	if ((flags & O_DIRECT) && !(f->flags & O_DIRECT) && !device_backed)
+	/* A pipe's is for packets. */
+	bool takes_direct = f->inode && (S_ISREG(f->inode->mode) || S_ISBLK(f->inode->mode) ||
+					 S_ISFIFO(f->inode->mode));
+	if ((flags & O_DIRECT) && !(f->flags & O_DIRECT) && !takes_direct)
 		return -EINVAL;
 	__atomic_store_n(&f->flags, (f->flags & ~SETTABLE) | (flags & SETTABLE), __ATOMIC_RELAXED);
 	return 0;

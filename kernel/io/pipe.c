@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pipes and FIFOs: a ring of bytes over pages that are allocated when bytes
- * arrive and go when they have been read.
+ * Pipes and FIFOs; ring.c has what lies in them.
  *
  * Locking: pipe->lock (mutex, RANK_HOST_OUTER + 4) is held while bytes move, user
  * copies included.  The counters are read without it by poll and by the
  * conditions of sleepers, who look again once they hold it.
  * FIFOs: fifo_lock (mutex, RANK_HOST_OUTER + 3) guards which inode has which pipe;
  * a pipe lives as long as some open file or waiting opener has it.
- *
- * Packet mode (O_DIRECT) is refused.
  */
 #include "pipe.h"
 
@@ -21,25 +18,12 @@
 #include "../lib/string.h"
 #include "../syscall/syscall.h"
 #include "io.h"
+#include "ring.h"
 
 #define PIPE_BUF 4096u
 #define PIPE_SIZE 65536u /* of a new pipe */
 #define FIONREAD 0x541b
 #define CAP_SYS_RESOURCE 24
-
-struct pipe {
-	struct mutex lock;
-	struct waitq rd, wr;    /* where readers and writers sleep */
-	u32 readers, writers;   /* open ends; changed under lock */
-	u32 r_opened, w_opened; /* opens ever, for openers of the other end */
-	u64 head, tail;         /* bytes ever written, read; head - tail <= size */
-	u32 size;               /* bytes, a power of two of pages */
-	struct page **page;     /* size / 4096; null where nothing is */
-	struct page *spare;     /* one free page kept for the next bytes */
-	struct inode *fifo;     /* FIFOs: guarded by fifo_lock */
-	struct list fifo_node;  /* in fifos */
-	u32 users;              /* FIFOs: opens and openers; guarded by fifo_lock */
-};
 
 static struct mutex fifo_lock = MUTEX_INIT(RANK_HOST_OUTER + 3);
 static struct list fifos = LIST_INIT(fifos);
@@ -52,10 +36,7 @@ static struct pipe *pipe_new(void)
 	struct pipe *p = quire_kmalloc(sizeof(*p), GFP_KERNEL | GFP_ZERO);
 	if (!p)
 		return NULL;
-	p->size = PIPE_SIZE;
-	p->page =
-	    quire_kmalloc(PIPE_SIZE / QUIRE_PAGE_SIZE * sizeof(*p->page), GFP_KERNEL | GFP_ZERO);
-	if (!p->page) {
+	if (!ring_init(p, PIPE_SIZE)) {
 		quire_kfree(p);
 		return NULL;
 	}
@@ -66,32 +47,12 @@ static struct pipe *pipe_new(void)
 	return p;
 }
 
-static void free_pages(struct page **page, u32 n)
-{
-	for (u32 i = 0; i < n; i++)
-		if (page[i])
-			quire_page_put(page[i]);
-	quire_kfree(page);
-}
-
 static void pipe_free(struct pipe *p)
 {
-	free_pages(p->page, p->size / QUIRE_PAGE_SIZE);
-	if (p->spare)
-		quire_page_put(p->spare);
+	ring_free(p);
 	quire_kfree(p);
 }
 
-static inline u64 used(const struct pipe *p)
-{
-	return __atomic_load_n(&p->head, __ATOMIC_RELAXED) -
-	       __atomic_load_n(&p->tail, __ATOMIC_RELAXED);
-}
-static inline u64 space(const struct pipe *p)
-{
-	u64 u = used(p);
-	return u > p->size ? 0 : p->size - u;
-}
 static inline bool has_writers(const struct pipe *p)
 {
 	return __atomic_load_n(&p->writers, __ATOMIC_RELAXED);
@@ -101,114 +62,11 @@ static inline bool has_readers(const struct pipe *p)
 	return __atomic_load_n(&p->readers, __ATOMIC_RELAXED);
 }
 
-/* The bytes at offset off that lie in one piece, at most n; null: no page there. */
-static char *piece(struct pipe *p, u64 off, size_t *n)
-{
-	u64 at = off & (p->size - 1);
-	size_t in_page = QUIRE_PAGE_SIZE - (at & ~QUIRE_PAGE_MASK);
-	*n = quire_min(*n, in_page);
-	struct page *pg = p->page[at >> QUIRE_PAGE_SHIFT];
-	return pg ? (char *)page_view(pg) + (at & ~QUIRE_PAGE_MASK) : NULL;
-}
-
-static bool ensure_page(struct pipe *p, u64 off)
-{
-	struct page **slot = &p->page[(off & (p->size - 1)) >> QUIRE_PAGE_SHIFT];
-	if (*slot)
-		return true;
-	*slot = p->spare ? p->spare : quire_page_alloc(0, GFP_KERNEL);
-	p->spare = NULL;
-	return *slot;
-}
-
-/* n bytes from tail are done with.  An empty pipe starts over at its first page, so
- * that little messages always use the same one. */
-static void consume_locked(struct pipe *p, size_t n)
-{
-	u64 tail = p->tail;
-	while (n) {
-		size_t part = n;
-		piece(p, tail, &part);
-		u64 at = tail & (p->size - 1), wrapped = (tail & QUIRE_PAGE_MASK) + p->size;
-		tail += part;
-		n -= part;
-		if ((tail & ~QUIRE_PAGE_MASK) && tail != p->head)
-			continue;
-		if (p->head > wrapped) /* the writer came round into this page's beginning */
-			continue;
-		struct page **slot = &p->page[at >> QUIRE_PAGE_SHIFT];
-		if (!p->spare)
-			p->spare = *slot;
-		else
-			quire_page_put(*slot);
-		*slot = NULL;
-	}
-	if (tail == p->head) {
-		__atomic_store_n(&p->tail, 0, __ATOMIC_RELAXED);
-		__atomic_store_n(&p->head, 0, __ATOMIC_RELAXED);
-	} else {
-		__atomic_store_n(&p->tail, tail, __ATOMIC_RELAXED);
-	}
-}
-
-/* Move what it takes from the pipe; bytes, 0 when the first copy faulted.  Pages go as a
- * whole, as in Linux: of one that can't be copied to its end nothing is taken. */
-static size_t take_locked(struct pipe *p, struct iter *it)
-{
-	size_t total = 0, left = quire_min(it->left, (size_t)used(p));
-	u64 off = p->tail;
-	while (left) {
-		size_t n = left;
-		char *from = piece(p, off, &n);
-		if (iter_copy_to(it, from, n) < n)
-			break;
-		total += n;
-		off += n;
-		left -= n;
-	}
-	consume_locked(p, total);
-	return total;
-}
-
-/* Move up to n bytes of it into the pipe, which has the space; `parts`: of a page, too. */
-static s64 give_locked(struct pipe *p, struct iter *it, size_t n, bool parts)
-{
-	size_t total = 0;
-	u64 off = p->head;
-	s64 err = 0;
-	while (n) {
-		size_t part = n;
-		if (!ensure_page(p, off)) {
-			err = -ENOMEM;
-			break;
-		}
-		char *to = piece(p, off, &part);
-		size_t done = iter_copy_from(it, to, part);
-		if (done == part || parts) {
-			total += done;
-			off += done;
-			n -= done;
-		}
-		if (done < part) {
-			err = -EFAULT;
-			break;
-		}
-	}
-	__atomic_store_n(&p->head, p->head + total, __ATOMIC_RELEASE);
-	if (!used(p)) { /* a fault before the first byte: drop the page that came */
-		struct page **slot = &p->page[(off & (p->size - 1)) >> QUIRE_PAGE_SHIFT];
-		if (*slot)
-			quire_page_put(*slot);
-		*slot = NULL;
-	}
-	return total ? (s64)total : err;
-}
-
 static s64 wait_readable(struct pipe *p, bool nowait)
 {
 	if (nowait)
 		return -EAGAIN;
-	int r = wait_event_interruptible(&p->rd, used(p) || !has_writers(p));
+	int r = wait_event_interruptible(&p->rd, ring_used(p) || !has_writers(p));
 	return r ? -ERESTARTSYS : 0;
 }
 
@@ -216,7 +74,15 @@ static s64 wait_writable(struct pipe *p, u64 need, bool nowait)
 {
 	if (nowait)
 		return -EAGAIN;
-	int r = wait_event_interruptible(&p->wr, space(p) >= need || !has_readers(p));
+	int r = wait_event_interruptible(&p->wr, ring_space(p) >= need || !has_readers(p));
+	return r ? -ERESTARTSYS : 0;
+}
+
+static s64 wait_packet(struct pipe *p, bool nowait)
+{
+	if (nowait)
+		return -EAGAIN;
+	int r = wait_event_interruptible(&p->wr, ring_packet_fits(p) || !has_readers(p));
 	return r ? -ERESTARTSYS : 0;
 }
 
@@ -228,13 +94,12 @@ static s64 pipe_read(struct file *f, struct iter *it, u64 *pos)
 		return 0;
 	for (;;) {
 		mutex_lock(&p->lock);
-		if (used(p)) {
-			size_t n = take_locked(p, it);
+		if (ring_used(p)) {
+			s64 n = ring_take_locked(p, it);
 			mutex_unlock(&p->lock);
-			if (!n)
-				return -EFAULT;
-			waitq_wake_active(&p->wr, POLLOUT | POLLWRNORM);
-			return (s64)n;
+			if (n >= 0)
+				waitq_wake_active(&p->wr, POLLOUT | POLLWRNORM);
+			return n;
 		}
 		bool open = has_writers(p);
 		mutex_unlock(&p->lock);
@@ -273,14 +138,14 @@ static s64 write_pipe(struct file *f, struct iter *it, bool parts)
 			break;
 		}
 		need = quire_min(need, it->left);
-		if (space(p) < need) {
+		if (ring_space(p) < need) {
 			mutex_unlock(&p->lock);
 			r = wait_writable(p, need, nowait);
 			if (r)
 				break;
 			continue;
 		}
-		r = give_locked(p, it, quire_min(it->left, (size_t)space(p)), parts);
+		r = ring_give_locked(p, it, quire_min(it->left, (size_t)ring_space(p)), parts);
 		mutex_unlock(&p->lock);
 		if (r > 0) {
 			total += (size_t)r;
@@ -292,10 +157,46 @@ static s64 write_pipe(struct file *f, struct iter *it, bool parts)
 	return total ? (s64)total : r;
 }
 
+/* In packets; only what fits behind bytes that are no packet joins them, as on Linux. */
+static s64 write_packets(struct file *f, struct iter *it)
+{
+	struct pipe *p = f->private;
+	size_t total = 0, join = it->left & ~QUIRE_PAGE_MASK;
+	s64 r = 0;
+	while (it->left) {
+		mutex_lock(&p->lock);
+		u64 in_page = p->head & ~QUIRE_PAGE_MASK;
+		bool joins = !total && join && ring_used(p) && in_page && ring_space(p) >= join &&
+			     in_page + join <= QUIRE_PAGE_SIZE;
+		bool readers = has_readers(p), fits = joins || ring_packet_fits(p);
+		if (readers && fits)
+			r = joins ? ring_give_locked(p, it, join, false)
+				  : ring_give_packet_locked(p, it,
+							    quire_min(it->left, QUIRE_PAGE_SIZE));
+		mutex_unlock(&p->lock);
+		if (!readers) {
+			io_sigpipe();
+			r = -EPIPE;
+			break;
+		}
+		if (!fits) {
+			r = wait_packet(p, f->flags & O_NONBLOCK);
+			if (r)
+				break;
+			continue;
+		}
+		waitq_wake_active(&p->rd, POLLIN | POLLRDNORM);
+		if (r < 0)
+			break;
+		total += (size_t)r;
+	}
+	return total ? (s64)total : r;
+}
+
 static s64 pipe_write(struct file *f, struct iter *it, u64 *pos)
 {
 	(void)pos;
-	return write_pipe(f, it, false);
+	return f->flags & O_DIRECT ? write_packets(f, it) : write_pipe(f, it, false);
 }
 
 s64 pipe_gift(struct file *f, struct iter *it)
@@ -313,13 +214,13 @@ static u32 pipe_poll(struct file *f, struct poll_table *pt)
 		poll_wait(pt, &p->wr);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (f->can_read) {
-		if (used(p))
+		if (ring_used(p))
 			ev |= POLLIN | POLLRDNORM;
 		if (!has_writers(p) && (!p->fifo || p->w_opened))
 			ev |= POLLHUP;
 	}
 	if (f->can_write) {
-		if (space(p) >= quire_min(PIPE_BUF, p->size))
+		if (ring_space(p) >= quire_min(PIPE_BUF, p->size))
 			ev |= POLLOUT | POLLWRNORM;
 		if (!has_readers(p))
 			ev |= POLLERR;
@@ -330,9 +231,18 @@ static u32 pipe_poll(struct file *f, struct poll_table *pt)
 static s64 pipe_ioctl(struct file *f, u32 cmd, u64 arg)
 {
 	struct pipe *p = f->private;
-	if (cmd == FIONREAD)
-		return put_user_u32(arg, (u32)used(p));
-	return -ENOTTY;
+	u64 bytes = 0;
+	if (cmd != FIONREAD)
+		return -ENOTTY;
+	mutex_lock(&p->lock);
+	for (u64 off = p->tail; off != p->head;) {
+		size_t n = p->head - off;
+		ring_piece(p, off, &n);
+		bytes += n;
+		off = ring_behind(p, off, n);
+	}
+	mutex_unlock(&p->lock);
+	return put_user_u32(arg, (u32)bytes);
 }
 
 static void fifo_put(struct pipe *p)
@@ -419,6 +329,8 @@ static int fifo_wait_peer(struct pipe *p, struct file *f, u32 seen)
 
 int pipe_open(struct inode *i, struct file *f)
 {
+	if (f->flags & O_DIRECT) /* only pipe2() and fcntl() set it */
+		return -EINVAL;
 	if (hostio_reopen(i, f)) /* /dev/stdin, when that is a pipe of the host's */
 		return 0;
 	/* A pipe without a name is opened again through /proc/PID/fd; nobody waits then. */
@@ -473,22 +385,6 @@ long pipe_get_size(struct file *f)
 	return file_is_pipe(f) ? (long)((struct pipe *)f->private)->size : -EBADF;
 }
 
-/* Copy n bytes at offset from of p into the fresh ring page[]. */
-static bool copy_ring(struct pipe *p, struct page **page, u64 n)
-{
-	for (u64 done = 0; done < n;) {
-		u64 at = done & ~QUIRE_PAGE_MASK;
-		size_t part = quire_min(n - done, QUIRE_PAGE_SIZE - at);
-		char *from = piece(p, p->tail + done, &part);
-		struct page **slot = &page[done >> QUIRE_PAGE_SHIFT];
-		if (!*slot && !(*slot = quire_page_alloc(0, GFP_KERNEL)))
-			return false;
-		memcpy((char *)page_view(*slot) + at, from, part);
-		done += part;
-	}
-	return true;
-}
-
 long pipe_set_size(struct file *f, u64 size)
 {
 	if (!file_is_pipe(f))
@@ -501,29 +397,9 @@ long pipe_set_size(struct file *f, u64 size)
 	u32 rounded = QUIRE_PAGE_SIZE;
 	while (rounded < size)
 		rounded *= 2;
-	u32 n = rounded / QUIRE_PAGE_SIZE;
-	struct page **page = quire_kmalloc(n * sizeof(*page), GFP_KERNEL | GFP_ZERO);
-	if (!page)
-		return -ENOMEM;
-	long r = -EBUSY;
 	mutex_lock(&p->lock);
-	u64 bytes = used(p);
-	if (bytes <= rounded) {
-		r = -ENOMEM;
-		if (copy_ring(p, page, bytes)) {
-			struct page **old = p->page;
-			u32 old_n = p->size / QUIRE_PAGE_SIZE;
-			p->page = page;
-			p->size = rounded;
-			p->tail = 0;
-			p->head = bytes;
-			page = old;
-			n = old_n;
-			r = rounded;
-		}
-	}
+	long r = ring_resize_locked(p, rounded);
 	mutex_unlock(&p->lock);
-	free_pages(page, n);
 	waitq_wake_active(&p->wr, POLLOUT);
 	return r;
 }
@@ -534,26 +410,45 @@ static void lock_two(struct pipe *a, struct pipe *b) NO_TSA
 	mutex_lock_nested(a < b ? &b->lock : &a->lock);
 }
 
+/* Copy up to len bytes from one pipe to another, as far as there is room; packets stay such.
+ * *to: behind what was copied. */
+static size_t copy_pipe_locked(struct pipe *in, struct pipe *out, u64 len, u64 *to)
+{
+	size_t done = 0;
+	u64 off = in->tail;
+	while (done < len && off != in->head) {
+		bool packet = ring_slot(in, off)->packet;
+		size_t part = quire_min(len - done, in->head - off);
+		char *from = ring_piece(in, off, &part);
+		if (!packet)
+			part = quire_min(part, (size_t)ring_space(out));
+		if (packet ? !ring_packet_fits(out) : !part)
+			break;
+		struct iovec iov;
+		struct iter it = iter_kernel(&iov, from, part);
+		s64 r = packet ? ring_give_packet_locked(out, &it, part)
+			       : ring_give_locked(out, &it, part, false);
+		if (r < 0)
+			break;
+		done += (size_t)r;
+		off = ring_behind(in, off, (size_t)r);
+	}
+	*to = off;
+	return done;
+}
+
 /* Copy (and with `move` take away) up to len bytes from one pipe to another. */
 static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait, bool move) NO_TSA
 {
 	for (;;) {
 		lock_two(in, out);
-		u64 n = quire_min(len, quire_min(used(in), space(out)));
-		bool empty = !used(in), writers = has_writers(in), readers = has_readers(out);
-		size_t done = 0;
-		while (readers && done < n) {
-			size_t part = n - done;
-			struct iovec iov;
-			char *from = piece(in, in->tail + done, &part);
-			struct iter it = iter_kernel(&iov, from, part);
-			s64 r = give_locked(out, &it, part, false);
-			if (r <= 0)
-				break;
-			done += (size_t)r;
-		}
-		if (move && done)
-			consume_locked(in, done);
+		bool empty = !ring_used(in), writers = has_writers(in), readers = has_readers(out);
+		bool packet = !empty && ring_slot(in, in->tail)->packet;
+		bool room = packet ? ring_packet_fits(out) : ring_space(out) > 0;
+		u64 to = in->tail;
+		size_t done = readers ? copy_pipe_locked(in, out, len, &to) : 0;
+		if (move)
+			ring_consume_locked(in, to);
 		mutex_unlock(&in->lock);
 		mutex_unlock(&out->lock);
 		if (!readers) {
@@ -566,11 +461,13 @@ static s64 pipe_to_pipe(struct pipe *in, struct pipe *out, u64 len, bool nowait,
 				waitq_wake_active(&in->wr, POLLOUT | POLLWRNORM);
 			return (s64)done;
 		}
-		if (n)
-			return -ENOMEM;
+		if (!empty && room)
+			return to == in->tail ? -ENOMEM : 0;
 		if (empty && !writers)
 			return 0;
-		s64 r = empty ? wait_readable(in, nowait) : wait_writable(out, 1, nowait);
+		s64 r = empty    ? wait_readable(in, nowait)
+			: packet ? wait_packet(out, nowait)
+				 : wait_writable(out, 1, nowait);
 		if (r)
 			return r;
 	}
@@ -600,22 +497,22 @@ s64 pipe_splice_to(struct file *in, struct file *out, u64 *pos, u64 len, bool no
 		pos = &own_pos;
 	s64 total = 0, r = 0;
 	mutex_lock(&p->lock);
-	while (!used(p) && has_writers(p) && !r) {
+	while (!ring_used(p) && has_writers(p) && !r) {
 		mutex_unlock(&p->lock);
 		r = wait_readable(p, nowait);
 		mutex_lock(&p->lock);
 	}
-	while (!r && used(p) && (u64)total < len) {
-		size_t n = quire_min(len - (u64)total, used(p));
+	while (!r && ring_used(p) && (u64)total < len) {
+		size_t n = quire_min(len - (u64)total, ring_used(p));
 		struct iovec iov;
-		char *from = piece(p, p->tail, &n);
+		char *from = ring_piece(p, p->tail, &n);
 		struct iter it = iter_kernel(&iov, from, n);
-		s64 w = io_write(out, &it, pos);
-		if (w <= 0) {
+		s64 w = n ? io_write(out, &it, pos) : 0;
+		if (n && w <= 0) {
 			r = w ? w : -EIO;
 			break;
 		}
-		consume_locked(p, (size_t)w);
+		ring_consume_locked(p, ring_behind(p, p->tail, (size_t)w));
 		total += w;
 		if ((size_t)w < n)
 			break;
@@ -635,11 +532,11 @@ s64 pipe_splice_from(struct file *out, struct file *in, u64 *pos, u64 len, bool 
 	if (!len)
 		return 0;
 	s64 r = 0;
-	if (!space(p) && has_readers(p))
+	if (!ring_space(p) && has_readers(p))
 		r = wait_writable(p, 1, nowait);
 	if (r)
 		return r;
-	size_t n = quire_min(len, quire_max(space(p), (u64)1));
+	size_t n = quire_min(len, quire_max(ring_space(p), (u64)1));
 	n = quire_min(n, (size_t)PIPE_SIZE);
 	char *buf = quire_kmalloc(n, GFP_KERNEL);
 	if (!buf)
@@ -650,7 +547,7 @@ s64 pipe_splice_from(struct file *out, struct file *in, u64 *pos, u64 len, bool 
 	r = io_read(in, &it, pos);
 	if (r > 0) {
 		it = iter_kernel(&iov, buf, (size_t)r);
-		r = pipe_write(out, &it, NULL);
+		r = write_pipe(out, &it, false);
 		if (pos)
 			*pos = start + (r > 0 ? (u64)r : 0);
 	}
@@ -683,7 +580,7 @@ static int make_pipe(struct file *end[2], u32 flags)
 	i->ops = &pipe_inode_ops;
 	i->private = p;
 	p->readers = p->writers = 1;
-	end[0] = pipe_end(p, i, O_RDONLY | flags);
+	end[0] = pipe_end(p, i, O_RDONLY | (flags & O_NONBLOCK));
 	end[1] = end[0] ? pipe_end(p, i, O_WRONLY | flags) : NULL;
 	inode_put(i); /* without an end, the pipe goes with it */
 	if (end[1])
@@ -701,10 +598,10 @@ fail:
 
 static long do_pipe_call(u64 ufds, u32 flags)
 {
-	if (flags & ~(O_CLOEXEC | O_NONBLOCK))
+	if (flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
 		return -EINVAL;
 	struct file *end[2];
-	int fd[2], r = make_pipe(end, flags & O_NONBLOCK);
+	int fd[2], r = make_pipe(end, flags & (O_NONBLOCK | O_DIRECT));
 	if (r)
 		return r;
 	fd[0] = anon_install(end[0], flags);

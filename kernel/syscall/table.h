@@ -299,7 +299,7 @@ Y(289, signalfd4)
 Y(290, eventfd2)
 Y(291, epoll_create1)
 Y(292, dup3)
-Y(293, pipe2) /* no packet mode (O_DIRECT) */
+Y(293, pipe2)
 N(294, inotify_init1, ENOSYS)
 Y(295, preadv)
 Y(296, pwritev)
