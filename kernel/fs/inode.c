@@ -151,6 +151,12 @@ int inode_permission(struct inode *i, unsigned mask)
 		return 0;
 	if ((mask & 2) && i->fs && i->fs->readonly && (S_ISREG(mode) || S_ISDIR(mode)))
 		return -EROFS;
+	if (i->ops && i->ops->forbids) {
+		int err = i->ops->forbids(i);
+
+		if (err)
+			return err;
+	}
 	if (c->fsuid == i->uid)
 		bits >>= 6;
 	else if (c->fsgid == i->gid || in_group(c, i->gid))

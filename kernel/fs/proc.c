@@ -20,6 +20,9 @@
 #define CAP_SYS_ADMIN 21
 #define FIRST_DYNAMIC 1024u /* readdir position of number 0; the table's entries lie before */
 
+static const struct proc_entry pid_entry, root_entry;
+static int self_readlink(struct proc_ctx *c, char *buf, size_t max);
+static int thread_self_readlink(struct proc_ctx *c, char *buf, size_t max);
 static const struct inode_ops dir_ops, file_inode_ops, link_ops, jump_ops;
 static const struct file_ops dir_file_ops;
 static const struct proc_entry pid_entry;
@@ -197,6 +200,13 @@ static bool find_in_table(const struct proc_node *dir, const char *name, size_t 
 	return false;
 }
 
+/* Is the entry of the root there though the file system has only processes? */
+static bool stays(struct fs *fs, const struct proc_entry *e)
+{
+	return !proc_only_pids(fs) || e->readlink == self_readlink ||
+	       e->readlink == thread_self_readlink;
+}
+
 static int proc_lookup(struct inode *dir, struct dentry *d)
 {
 	const struct proc_node *n = dir->private;
@@ -208,6 +218,8 @@ static int proc_lookup(struct inode *dir, struct dentry *d)
 	bool ok = find_in_table(n, d->name, d->len, &found) ||
 		  (n->entry->names && n->entry->names->find(n, &c, d->name, d->len, &found));
 	proc_ctx_put(&c);
+	if (ok && n->entry == &root_entry)
+		ok = found.pid ? proc_sees(dir->fs, found.pid, true) : stays(dir->fs, found.entry);
 	if (!ok || proc_ctx_get(&found, &of))
 		return 0; /* negative */
 	if (of.process)
@@ -239,6 +251,8 @@ static bool list_table(struct file *f, struct dir_emit *e, const struct proc_nod
 	for (u64 k = 0; t && t[k].name; k++) {
 		struct proc_node child = *n;
 		child.entry = &t[k];
+		if (f->pos == k + 2 && n->entry == &root_entry && !stays(f->inode->fs, &t[k]))
+			f->pos = k + 3;
 		if (f->pos == k + 2 &&
 		    !emit(f, e, t[k].name, node_ino(&child), type_of(&t[k]), k + 3))
 			return false;
@@ -265,6 +279,10 @@ static void list_names(struct file *f, struct dir_emit *e, const struct proc_nod
 	}
 	while (names->next(n, c, (u32)(f->pos - FIRST_DYNAMIC), &number, &child)) {
 		char name[32];
+		if (n->entry == &root_entry && !proc_sees(f->inode->fs, child.pid, true)) {
+			f->pos = FIRST_DYNAMIC + number + 1UL;
+			continue;
+		}
 		snprintf(name, sizeof(name), "%s%u", names->prefix, number);
 		if (!emit(f, e, name, node_ino(&child), type_of(child.entry),
 			  FIRST_DYNAMIC + number + 1UL))
@@ -370,7 +388,17 @@ static bool proc_permits(struct inode *dir)
 	return n->entry->names == &proc_fd_names && n->pid == current()->process->tgid;
 }
 
+/* What hidepid= says of the directory of a process. */
+static int proc_forbids(struct inode *dir)
+{
+	const struct proc_node *n = dir->private;
+	if (n->entry != &pid_entry || proc_sees(dir->fs, n->pid, false))
+		return 0;
+	return proc_says_nothing(dir->fs) ? -ENOENT : -EPERM;
+}
+
 static const struct inode_ops dir_ops = {.permits = proc_permits,
+					 .forbids = proc_forbids,
 					 .lookup = proc_lookup,
 					 .open = dir_open,
 					 .release = node_release,
@@ -488,7 +516,8 @@ struct fs *proc_fs_new(const char *type, u64 dev, u32 magic, const struct proc_e
 {
 	struct proc_node n = {.entry = top};
 	struct proc_ctx none = {0};
-	struct fs *fs = quire_kmalloc(sizeof(*fs), GFP_KERNEL | GFP_ZERO);
+	struct proc_fs *p = quire_kmalloc(sizeof(*p), GFP_KERNEL | GFP_ZERO);
+	struct fs *fs = p ? &p->fs : NULL;
 	struct dentry *d = dentry_new(NULL, "/", 1);
 	if (fs)
 		*fs = (struct fs){.type = type,

@@ -69,6 +69,19 @@ struct proc_node { /* inode->private: one entry for one process, thread, number 
 	u64 range[2];         /* map_files: the mapping's start and end */
 };
 
+/* A file system made of such entries; its options matter to /proc. */
+struct proc_fs {
+	struct fs fs;   /* first */
+	u8 hide;        /* hidepid= */
+	bool only_pids; /* subset=pid */
+	u32 gid;        /* its members see all */
+};
+/* proc_mount.c: does the caller see this process in a listing (or look-up), or in there? */
+bool proc_sees(struct fs *fs, u32 pid, bool in_listing);
+/* What isn't seen isn't there at all? */
+bool proc_says_nothing(struct fs *fs);
+bool proc_only_pids(struct fs *fs);
+
 struct proc_names {
 	/* Fill *out for this name below dir; false: there is none. */
 	bool (*find)(const struct proc_node *dir, struct proc_ctx *c, const char *name, size_t len,

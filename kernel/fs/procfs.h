@@ -8,6 +8,8 @@
 /* The file systems, and their roots, which stay theirs.  Null: no memory.  Each /proc is one of
  * its own. */
 struct fs *procfs_new(struct dentry **root);
+/* proc_mount.c: the same with the options of mount(2).  0 or -errno. */
+int proc_mount(char *options, struct fs **out, struct dentry **root);
 struct fs *sysfs(struct dentry **root);
 /* dev/pty.c: /dev/pts. */
 struct fs *devpts(struct dentry **root);

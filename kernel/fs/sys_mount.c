@@ -41,7 +41,7 @@ static int fs_get(const char *type, char *options, struct fs **out, struct dentr
 	if (!strcmp(type, "tmpfs"))
 		return memfs_mount(options, out, root);
 	if (!strcmp(type, "proc"))
-		return plain(procfs_new, options, out, root);
+		return proc_mount(options, out, root);
 	if (!strcmp(type, "sysfs"))
 		return plain(sysfs, options, out, root);
 	if (!strcmp(type, "devpts"))

@@ -117,6 +117,8 @@ struct inode_ops {
 	bool (*revalidate)(struct dentry *d);
 	/* May the caller do all the same what the mode forbids?  May be null. */
 	bool (*permits)(struct inode *i);
+	/* Does something else than the mode forbid all access?  0 or -errno.  May be null. */
+	int (*forbids)(struct inode *i);
 };
 
 enum {
