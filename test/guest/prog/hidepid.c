@@ -9,7 +9,7 @@ static void look(const char *what)
 {
 	DIR *d = opendir("/tmp/hidepid");
 	struct dirent *e;
-	int pids = 0, self = 0, o = 0, named = 0, mine = 0;
+	int pids = 0, o = 0, named = 0, mine = 0;
 	while ((e = readdir(d))) {
 		if (atoi(e->d_name)) {
 			pids++;
