@@ -42,6 +42,8 @@ struct tss {
 	u64 ist[8]; /* 1..7; the first is reserved */
 	u64 reserved2;
 	u16 reserved3, iomap;
+	u8 ports[IO_PORTS / 8]; /* in force where iomap says so */
+	u8 end;                 /* all ones: the CPU reads two bytes for a port */
 } __attribute__((packed));
 
 /* Interrupt stacks: the page fault's own, the interrupts', and one for each way to die. */

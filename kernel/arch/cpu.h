@@ -265,6 +265,10 @@ void segment_base_set(unsigned seg, u64 base);
 void ldt_load(const struct ldt *l);
 /* The loaded LDT is a new one: DS and ES hold what it says.  Interrupts off. */
 void segments_refresh(void);
+/* percpu.c: user mode may use the ports whose bits are 0 in this (null: none), on this CPU.
+ * Interrupts off. */
+#define IO_PORTS 65536u
+void ports_load(const u8 *denied);
 /* Could SS in user mode hold this, in 64-bit code, too? */
 bool selector_fits_ss(u16 sel);
 /* The base and limit in a descriptor. */

@@ -41,7 +41,8 @@ static void prepare(struct percpu *p, struct arch_cpu *a, char *stacks)
 		*(struct percpu **)top = p;
 		a->tss.ist[i] = (u64)top;
 	}
-	a->tss.iomap = sizeof(struct tss);
+	a->tss.iomap = sizeof(struct tss); /* beyond the limit: no ports */
+	a->tss.end = 0xff;
 	percpu_of[p->cpu] = p;
 }
 
@@ -118,6 +119,15 @@ void percpu_init_cpu(void)
 	wrmsr(MSR_SFMASK, RFLAGS_IF | RFLAGS_TF | RFLAGS_DF | RFLAGS_AC | 3UL << 12 | 1UL << 14);
 	if (cpu_features.rdtscp || cpu_features.rdpid)
 		wrmsr(MSR_TSC_AUX, p->cpu);
+}
+
+void ports_load(const u8 *denied)
+{
+	struct tss *tss = this_cpu()->tss;
+
+	if (denied)
+		memcpy(tss->ports, denied, sizeof(tss->ports));
+	tss->iomap = denied ? offsetof(struct tss, ports) : sizeof(struct tss);
 }
 
 /* Offsets for assembly, as absolute symbols. */

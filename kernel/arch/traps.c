@@ -173,7 +173,7 @@ static void user_trap(struct regs *r, u32 vector, bool step)
 		signal_at(SIGBUS, SI_KERNEL, 0);
 		break;
 	case VECTOR_GP:
-		if (deterministic && emulate_tsc(r))
+		if ((deterministic && emulate_tsc(r)) || ioports_emulate(r))
 			break;
 		signal_at(SIGSEGV, SI_KERNEL, 0);
 		break;

@@ -221,6 +221,7 @@ static void drop_child(struct task *t)
 	if (t->files)
 		fdtable_put(t->files);
 	fsctx_leave(t->fs);
+	ioports_release(t);
 	uspace_put(t->uspace);
 	t->files = NULL;
 	t->fs = NULL;
@@ -242,6 +243,7 @@ static struct task *build(const struct clone_args_k *a, const struct regs *r, in
 	if (!t)
 		return NULL;
 	copy_registers(t, a, r);
+	ioports_share(t);
 	copy_settings(t, a);
 	if (a->flags & CLONE_THREAD) {
 		t->process = current()->process;

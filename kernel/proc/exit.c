@@ -390,6 +390,7 @@ _Noreturn void thread_exit(u32 code)
 	if (t->uspace)
 		give_up_memory(t);
 	vfork_release(t);
+	ioports_release(t);
 	give_up_rest(t);
 
 	bool last = leave_process(t, code);

@@ -315,6 +315,10 @@ struct rusage_k {
 };
 _Static_assert(sizeof(struct rusage_k) == 144, "struct rusage");
 
+/* ioport.c.  Share: t, which is new, begins with what current may.  Release: nothing more. */
+void ioports_share(struct task *t);
+void ioports_release(struct task *t);
+
 /* ldt.c.  Copy: for an address space that no CPU has loaded yet; 0 or -ENOMEM. */
 int ldt_copy(struct uspace *to, struct uspace *from);
 void ldt_free(struct ldt *l); /* null: nothing */

@@ -464,18 +464,6 @@ SYSCALL3(syslog, int, type, u64, buf, int, len)
 	return capable(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
 }
 
-SYSCALL3(ioperm, u64, from, u64, num, int, on)
-{
-	if (from + num <= from || from + num > 65536)
-		return -EINVAL;
-	return on ? -EPERM : 0;
-}
-
-SYSCALL1(iopl, u32, level)
-{
-	return level > 3 ? -EINVAL : level ? -EPERM : 0;
-}
-
 SYSCALL0(vhangup)
 {
 	return -EPERM;

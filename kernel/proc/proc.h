@@ -39,6 +39,8 @@ void uspace_put(struct uspace *u);
 void oom_freed(struct uspace *u);
 /* mem/tlb.c: load u's page tables on this CPU (null: the kernel's); preemption is off. */
 void uspace_switch(struct uspace *from, struct uspace *to);
+/* ioport.c: after a protection fault; true: it was CLI or STI, which are to do nothing. */
+bool ioports_emulate(struct regs *r);
 /* ldt.c: where a task that is in the kernel goes on, as an address (its code segment may be one
  * of its LDT, with a base); ~0: nowhere.  May sleep. */
 u64 user_linear_ip(struct task *t);

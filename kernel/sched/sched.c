@@ -107,6 +107,8 @@ static void switch_to(struct rq *rq, struct task *prev, struct task *next)
 	if (prev->uspace != next->uspace)
 		uspace_switch(prev->uspace, next->uspace);
 	segments_switch(prev, next);
+	if (quire_unlikely(prev->ports_denied != next->ports_denied))
+		ports_load(next->ports_denied);
 	fpu_switch(prev, next);
 	switch_stacks(&prev->rsp, next->rsp);
 }

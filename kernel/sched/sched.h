@@ -107,6 +107,9 @@ struct task {
 	u32 pkru;                  /* the same, while off the CPU */
 	union selectors selectors; /* arch/segment.c; saved while off the CPU */
 	u64 fs_base, gs_base;      /* the same */
+	const u8 *ports_denied;    /* null: all; proc/ioport.c */
+	struct ioports *ioports;   /* by ioperm(2) */
+	u8 iopl;
 	bool kernel_thread;
 	bool idle;
 	u8 no_fault; /* user copies fail instead of sleeping, while > 0 */

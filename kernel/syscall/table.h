@@ -178,8 +178,8 @@ N(168, swapoff, EPERM)
 Y(169, reboot) /* EPERM */
 Y(170, sethostname)
 Y(171, setdomainname)
-Y(172, iopl) /* EPERM */
-Y(173, ioperm) /* EPERM */
+Y(172, iopl)
+Y(173, ioperm)
 N(174, create_module, ENOSYS)
 N(175, init_module, EPERM)
 N(176, delete_module, EPERM)

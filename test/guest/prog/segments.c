@@ -496,6 +496,93 @@ static void test_steps(void)
 	waitpid(pid, &st, 0);
 }
 
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+static bool port(u32 n)
+{
+	faulted = 0;
+	__asm__ volatile("lea 1f(%%rip), %%rcx; mov %%rcx, %0; out %%al, %%dx; 1:"
+			 : "=m"(resume)
+			 : "a"(0), "d"(n)
+			 : "rcx", "memory");
+	resume = 0;
+	return !faulted;
+}
+
+static void ports(const char *what)
+{
+	static const u32 n[] = {0x80, 0x81, 0x87, 0xed, 0xffff};
+	printf("%s:", what);
+	for (u32 i = 0; i < 5; i++)
+		printf(" %x %s", n[i], port(n[i]) ? "ok" : "no");
+	/* 16 bits at 0x87: two bytes of the map */
+	faulted = 0;
+	__asm__ volatile("lea 1f(%%rip), %%rcx; mov %%rcx, %0; in %%dx, %%ax; 1:"
+			 : "=m"(resume)
+			 : "d"(0x87)
+			 : "rcx", "rax", "memory");
+	printf(" wide %s", faulted ? "no" : "ok");
+	faulted = 0;
+	__asm__ volatile("lea 1f(%%rip), %%rcx; mov %%rcx, %0; cli; sti; 1:"
+			 : "=m"(resume)
+			 :
+			 : "rcx", "memory");
+	resume = 0;
+	printf(" cli %s\n", faulted ? "no" : "ok");
+}
+
+static void ports_child(void)
+{
+	ports("a child");
+	printf("more: %lx\n", raw(SYS_ioperm, 0x80, 8, 1));
+	ports("a child with more");
+}
+
+static void *ports_thread(void *arg)
+{
+	(void)arg;
+	ports("a thread");
+	raw(SYS_ioperm, 0, 65536, 0);
+	ports("a thread with none");
+	return NULL;
+}
+
+static void test_ports(void)
+{
+	static const u64 bad[][2] = {{0, 0},     {65535, 1}, {65535, 2},
+				     {65536, 1}, {~0UL, 1},  {0, 65537}};
+	pthread_t t;
+	pin();
+	handle(SIGSEGV, on_fault, 0);
+	for (u32 i = 0; i < 6; i++)
+		printf("%lx + %lx: off %lx", bad[i][0], bad[i][1],
+		       raw(SYS_ioperm, bad[i][0], bad[i][1], 0)),
+		    printf(" on %lx\n", raw(SYS_ioperm, bad[i][0], bad[i][1], 1));
+	ports("at first");
+	raw(SYS_ioperm, 65535, 1, 0);
+	raw(SYS_ioperm, 0x80, 1, 1);
+	raw(SYS_ioperm, 0x87, 2, 1);
+	ports("some");
+	child(ports_child);
+	ports("afterwards");
+	pthread_create(&t, NULL, ports_thread, NULL);
+	pthread_join(t, NULL);
+	ports("afterwards");
+	for (u64 level = 0; level < 5; level++) {
+		printf("level %lu: %lx\n", level, raw(SYS_iopl, level, 0, 0));
+		ports("so");
+	}
+	child(ports_child);
+	raw(SYS_ioperm, 0x87, 1, 0);
+	printf("%d", setresuid(1, 1, 1));
+	printf(" on %lx", raw(SYS_ioperm, 0x81, 1, 1));
+	printf(" off %lx", raw(SYS_ioperm, 0x80, 1, 0));
+	printf(" 3: %lx", raw(SYS_iopl, 3, 0, 0));
+	printf(" 1: %lx", raw(SYS_iopl, 1, 0, 0));
+	printf(" 2: %lx\n", raw(SYS_iopl, 2, 0, 0));
+	ports("another user");
+}
+
 static void test_gdt(void)
 {
 	printf("cs %x ss %x\n", GET(cs), GET(ss));
@@ -518,7 +605,8 @@ int main(int argc, char **argv)
 		void (*fn)(void);
 	} part[] = {{"gdt", test_gdt},         {"modify_ldt", test_modify}, {"ldt", test_ldt},
 		    {"threads", test_threads}, {"fork", test_fork},         {"leak", test_leak},
-		    {"bases", test_bases},     {"ptrace", test_ptrace},     {"steps", test_steps}};
+		    {"bases", test_bases},     {"ptrace", test_ptrace},     {"steps", test_steps},
+		    {"ports", test_ports}};
 	setvbuf(stdout, NULL, _IOFBF, 1 << 20);
 	if (argc > 1 && !strcmp(argv[1], "exec"))
 		after_exec();
