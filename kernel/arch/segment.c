@@ -106,15 +106,12 @@ static void load(unsigned seg, u16 sel)
 	}
 }
 
-static union selectors loaded(void)
+static inline void read_loaded(union selectors *s)
 {
-	union selectors s;
-
-	__asm__ volatile("mov %%ds, %0" : "=m"(s.sel[SEG_DS]));
-	__asm__ volatile("mov %%es, %0" : "=m"(s.sel[SEG_ES]));
-	__asm__ volatile("mov %%fs, %0" : "=m"(s.sel[SEG_FS]));
-	__asm__ volatile("mov %%gs, %0" : "=m"(s.sel[SEG_GS]));
-	return s;
+	__asm__ volatile("mov %%ds, %0" : "=m"(s->sel[SEG_DS]));
+	__asm__ volatile("mov %%es, %0" : "=m"(s->sel[SEG_ES]));
+	__asm__ volatile("mov %%fs, %0" : "=m"(s->sel[SEG_FS]));
+	__asm__ volatile("mov %%gs, %0" : "=m"(s->sel[SEG_GS]));
 }
 
 u64 segment_base(unsigned seg)
@@ -162,8 +159,9 @@ void segments_reset(void)
 /* FS and GS wait for the next switch, with the bases they had: as on Linux. */
 void segments_refresh(void)
 {
-	union selectors s = loaded();
+	union selectors s;
 
+	read_loaded(&s);
 	for (unsigned i = SEG_DS; i <= SEG_ES; i++)
 		if (s.sel[i] & SELECTOR_LDT)
 			load(i, s.sel[i]);
@@ -171,21 +169,31 @@ void segments_refresh(void)
 
 /* ---- switching ---------------------------------------------------------------------------- */
 
-void segments_save(struct task *t)
+static inline void save(struct task *t)
 {
-	t->selectors = loaded();
+	read_loaded(&t->selectors);
 	t->fs_base = segment_base(SEG_FS);
 	t->gs_base = segment_base(SEG_GS);
+}
+
+void segments_save(struct task *t)
+{
+	save(t);
 }
 
 /* A kernel thread leaves what it finds. */
 void segments_switch(struct task *from, struct task *to)
 {
+	union selectors now;
+
 	if (!from->kernel_thread)
-		segments_save(from);
+		save(from);
 	if (to->kernel_thread)
 		return;
-	union selectors now = from->kernel_thread ? loaded() : from->selectors;
+	if (from->kernel_thread)
+		read_loaded(&now);
+	else
+		now = from->selectors;
 	if (quire_unlikely(now.all | to->selectors.all))
 		for (unsigned i = 0; i < SEG_COUNT; i++)
 			load(i, to->selectors.sel[i]);
