@@ -145,6 +145,9 @@ static int show_drop_caches(struct seq *s, struct proc_ctx *c)
 
 NUMBER(pid_max, 32768)
 NUMBER(threads_max, 32768)
+NUMBER(sched_rr_timeslice_ms, 100)
+NUMBER(sched_rt_period_us, 1000000)
+NUMBER(sched_rt_runtime_us, 950000)
 NUMBER(ngroups_max, 65536)
 NUMBER(cap_last_cap, 40)
 NUMBER(mmap_rnd_bits, 28)
@@ -255,6 +258,9 @@ static const struct proc_entry kernel_table[] = {
     RO("pid_max", pid_max),
     {"random", S_IFDIR | 0555, .dir = random_table},
     RW("randomize_va_space", randomize_va_space),
+    RO("sched_rr_timeslice_ms", sched_rr_timeslice_ms),
+    RO("sched_rt_period_us", sched_rt_period_us),
+    RO("sched_rt_runtime_us", sched_rt_runtime_us),
     RO("shm_next_id", shm_next_id),
     RO("shm_rmid_forced", shm_rmid_forced),
     RO("shmall", shmmax),

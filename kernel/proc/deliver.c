@@ -217,6 +217,11 @@ void exit_to_user(struct regs *r, bool from_syscall)
 			kernel_first_program(r);
 			continue;
 		}
+		if (flags & TASK_WORK_RTTIME) {
+			task_flag_clear(t, TASK_WORK_RTTIME);
+			rt_time_signal(t);
+			continue;
+		}
 		if (flags & TASK_WORK_TRACE) {
 			task_flag_clear(t, TASK_WORK_TRACE);
 			trace_syscall_exit(r);

@@ -99,6 +99,7 @@
 #define RLIMIT_SIGPENDING 11
 #define RLIMIT_NICE 13
 #define RLIMIT_RTPRIO 14
+#define RLIMIT_RTTIME 15
 
 #define CAP_KILL 5
 #define CAP_SETGID 6
@@ -300,6 +301,7 @@ int cpu_limit_changed(struct process *p); /* RLIMIT_CPU is new; 0 or -ENOMEM */
 void rseq_resume(struct regs *r);         /* before user mode, after a switch or a signal */
 int rseq_abort(struct regs *r);
 void kernel_first_program(struct regs *r); /* init.c: TASK_WORK_EXEC */
+void rt_time_signal(struct task *t);       /* limits.c: TASK_WORK_RTTIME */
 size_t stat_table(char *buf, size_t max);  /* stat.c: the text of --stat */
 int timespec_in(u64 *ns, u64 uaddr);       /* -EFAULT, -EINVAL; saturates */
 int timespec_out(u64 uaddr, u64 ns);

@@ -106,6 +106,28 @@ SYSCALL2(setrlimit, u32, which, u64, unew)
 	return prlimit(0, which, unew ? unew : 1, 0);
 }
 
+/* ---- the time of real-time tasks ------------------------------------------------------------- */
+
+bool rt_time_over(const struct task *t)
+{
+	return t->process && t->rt_ran / 1000 >= t->process->rlim[RLIMIT_RTTIME].cur;
+}
+
+/* It hasn't slept for longer than it may: it is told once a second, and killed at last. */
+void rt_time_signal(struct task *t)
+{
+	struct process *p = t->process;
+	struct rlimit *l = &p->rlim[RLIMIT_RTTIME];
+	u64 us = t->rt_ran / 1000;
+	spin_lock(&tree_lock);
+	int sig = us >= l->max ? SIGKILL : us >= l->cur ? SIGXCPU : 0;
+	if (sig == SIGXCPU)
+		l->cur += 1000000;
+	spin_unlock(&tree_lock);
+	if (sig)
+		send_signal_process(p, sig, NULL);
+}
+
 /* ---- usage -------------------------------------------------------------------------------------
  */
 

@@ -270,6 +270,8 @@ void exit_to_user(struct regs *r, bool from_syscall);
 /* May current trace t, or look into it?  Against the file system ids (or else the real
  * ones), as /proc does.  0 or -EPERM. */
 int ptrace_may_access(struct task *t, bool fs_ids);
+/* limits.c: a real-time task ran for RLIMIT_RTTIME without sleeping.  Any context. */
+bool rt_time_over(const struct task *t);
 u32 trace_tracer_tid(struct task *t); /* 0: not traced */
 /* A call of a traced task begins (false: it is not to be carried out). */
 bool trace_syscall_enter(struct regs *r);

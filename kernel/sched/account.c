@@ -8,6 +8,7 @@
 #include <quire/page.h>
 
 #include "../lib/string.h"
+#include "../proc/proc.h"
 #include "runq.h"
 
 #define LOAD_PERIOD_NS 5000000000UL
@@ -114,6 +115,13 @@ void sched_tick(bool user)
 
 	if (now < rq->tick_at || t->idle)
 		return;
+	if (quire_unlikely(prio_real_time(t->prio))) {
+		/* by ticks, as Linux counts it: what the machine stood still for isn't the task's
+		 */
+		t->rt_ran += quire_min(now - t->time_mark, (u64)TICK_NS);
+		if (rt_time_over(t))
+			__atomic_or_fetch(&t->sig_flag, TASK_WORK_RTTIME, __ATOMIC_RELAXED);
+	}
 	rq_account(rq, t, now, user);
 	rq->tick_at = now + TICK_NS;
 	bool others = __atomic_load_n(&rq->nr, __ATOMIC_RELAXED);

@@ -122,6 +122,7 @@ static void leave(struct rq *rq, struct task *prev, bool preempted)
 		return;
 	if (state != TASK_RUNNING && !preempted) {
 		prev->on_rq = 0;
+		prev->rt_ran = 0;
 		prev->budget = (s64)(prev->slice_end - time_ns());
 		prev->nvcsw++;
 		rq->prev_dead = state == TASK_ZOMBIE || state == TASK_DEAD;

@@ -46,6 +46,7 @@ struct sigpending {
 #define TASK_WORK_MASK 4u    /* restore sig_saved */
 #define TASK_WORK_SETTID 16u /* write set_child_tid */
 #define TASK_WORK_EXEC 8u    /* a new process of the kernel's: run its first program */
+#define TASK_WORK_RTTIME 64u /* RLIMIT_RTTIME may be used up */
 #define TASK_WORK_TRACE 32u  /* the end of a system call is to be reported to the tracer */
 
 struct siginfo;
@@ -100,6 +101,7 @@ struct task {
 	u64 kstack;       /* start of the area, KSTACK_PAGES long */
 	u64 utime, stime; /* ns */
 	u64 time_mark;    /* ns: since when the current stretch runs */
+	u64 rt_ran;       /* ns that it ran as a real-time task since it last slept */
 	u64 nvcsw, nivcsw;
 	u64 start_time; /* ns */
 	struct quire_lockset locks;

@@ -432,6 +432,59 @@ static void inversion(void)
 	pthread_join(middle, NULL);
 }
 
+/* ---- for how long
+ * ------------------------------------------------------------------------------------ */
+
+static volatile int *told;
+static void on_xcpu(int sig)
+{
+	(void)sig;
+	++*told;
+}
+static void show(const char *name)
+{
+	char path[64], text[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
+	read(open(path, O_RDONLY), text, sizeof(text) - 1);
+	printf("   %s: %s", name, text);
+}
+static void time_limit(void)
+{
+	struct rlimit l = {300000, 1600000};
+	int st;
+
+	show("sched_rr_timeslice_ms");
+	show("sched_rt_period_us");
+	show("sched_rt_runtime_us");
+	told = (volatile int *)mm(0, 1, RW, SHR);
+	pid_t pid = fork();
+	if (!pid) {
+		signal(SIGXCPU, on_xcpu);
+		setrlimit(RLIMIT_RTTIME, &l);
+		spin_ms(400);
+		told[1] = told[0];
+		set(0, SCHED_FIFO, 1);
+		for (int i = 0; i < 4; i++) {
+			spin_ms(150);
+			usleep(1000);
+		}
+		told[2] = told[0];
+		for (int i = 0; i < 100 && told[0] == told[2]; i++) {
+			spin_ms(20);
+			sched_yield();
+		}
+		told[3] = told[0];
+		getrlimit(RLIMIT_RTTIME, &l);
+		told[4] = (int)l.rlim_cur;
+		for (;;)
+			;
+	}
+	waitpid(pid, &st, 0);
+	printf("   status %x, told %d %d %d %d, limit %d\n", st, told[1], told[2], told[3], told[0],
+	       told[4]);
+}
+
 int main(void)
 {
 	init();
@@ -442,5 +495,6 @@ int main(void)
 	T(first_in);
 	T(turns);
 	T(inversion);
+	T(time_limit);
 	return 0;
 }
