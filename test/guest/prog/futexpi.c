@@ -206,7 +206,7 @@ static void handing_over(void)
 	run(1, do_unlock, &a, NULL);
 	word(a);
 	/* who gives up leaves the others */
-	struct timespec t = soon(CLOCK_MONOTONIC, 100);
+	struct timespec t = soon(CLOCK_MONOTONIC, 600);
 	R(lock(&a));
 	th[0].timeout = &t;
 	begin(0, do_timed_lock, &a, NULL);
@@ -424,7 +424,7 @@ static void requeueing(void)
 	word(b);
 	/* time passes before, and after */
 	for (int after = 0; after < 2; after++) {
-		struct timespec t = soon(CLOCK_MONOTONIC, 200);
+		struct timespec t = soon(CLOCK_MONOTONIC, 900);
 		th[0].timeout = &t;
 		R(lock(&b));
 		begin(0, do_wait_requeue, &a, &b);
@@ -509,7 +509,7 @@ static void boosts(void)
 	begin(0, do_lock, &a, NULL);
 	run(1, do_lock, &c, NULL);
 	begin(1, do_lock, &b, NULL);
-	struct timespec t = soon(CLOCK_MONOTONIC, 600);
+	struct timespec t = soon(CLOCK_MONOTONIC, 2000);
 	th[2].timeout = &t;
 	begin(2, do_timed_lock, &c, NULL);
 	priorities(3);

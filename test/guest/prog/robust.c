@@ -372,7 +372,7 @@ static void contended_pending_tagged(void)
 
 static void wakes(void)
 {
-	struct timespec t = {0, 300000000};
+	struct timespec t = {1, 500000000};
 	pid_t pid;
 
 	fresh();
@@ -479,7 +479,7 @@ static void *tid_thread(void *arg)
 }
 static void clear_tid(void)
 {
-	struct timespec t = {0, 500000000};
+	struct timespec t = {1, 500000000};
 	int go = 0;
 	pthread_t id;
 
