@@ -250,6 +250,25 @@ static void rcu_protects_readers(void **state)
 	quire_rcu_barrier();
 }
 
+/* Who takes and frees, and never says that it is quiescent, gets back what it freed. */
+static void rcu_frees_come_back(void **state)
+{
+	u64 before, least = ~0UL;
+
+	(void)state;
+	quire_rcu_barrier();
+	before = quire_free_pages();
+	for (unsigned n = 0; n < 50000; n++) {
+		struct cell *c = quire_kmem_alloc(cells, GFP_KERNEL);
+
+		assert_non_null(c);
+		quire_rcu_call(&c->rcu, free_cell);
+		least = quire_min(least, quire_free_pages());
+	}
+	assert_in_range(before - least, 0, 64);
+	quire_rcu_barrier();
+}
+
 static void barrier_in_threads(void *arg, unsigned i)
 {
 	struct counted c[8];
@@ -289,6 +308,7 @@ static const struct CMUnitTest tests[] = {
     UNIT_TEST(locks_exclude),
     UNIT_TEST(rcu_waits_for_readers),
     UNIT_TEST(rcu_protects_readers),
+    UNIT_TEST(rcu_frees_come_back),
     UNIT_TEST(barriers_together),
     UNIT_TEST(events_add_up),
 };

@@ -11,7 +11,8 @@
  *
  * Locking: a magazine is its CPU's own, with interrupts off; cache->lock
  * (RANK_SLAB, interrupts off) guards its slabs and their free objects.  So
- * allocating with GFP_ATOMIC, and freeing, work in any context.
+ * allocating with GFP_ATOMIC, and freeing, work in any context.  Other allocations pass
+ * a quiescent state of RCU, and run callbacks that are due, before they take new frames.
  *
  * Under AddressSanitizer free objects are poisoned.  Not here: constructors,
  * colouring.
@@ -200,10 +201,35 @@ static void *take_from_slabs(struct quire_kmem *c)
 	return obj;
 }
 
+static inline void *take_from_magazine(struct quire_kmem *c)
+{
+	void *obj = NULL;
+	unsigned long irq = quire_host_irq_save();
+	struct magazine *m = percpu_at(c->mags, quire_host_cpu());
+	if (quire_likely(m->n)) {
+		obj = m->obj[--m->n];
+		m->taken++;
+	}
+	quire_host_irq_restore(irq);
+	return obj;
+}
+
+/* All slabs are used up.  What was freed and waits for a grace period may be as much as all
+ * that is in use: without this, who makes and frees things and never pauses would fill the
+ * memory with them.  Whoever may sleep is in no read section. */
+static void *take_from_callbacks(struct quire_kmem *c)
+{
+	quire_rcu_quiescent();
+	void *obj = take_from_magazine(c);
+	return obj ? obj : take_from_slabs(c);
+}
+
 static __attribute__((noinline)) void *alloc_slow(struct quire_kmem *c, unsigned gfp)
 {
-	void *obj;
-	while (!(obj = take_from_slabs(c))) {
+	void *obj = take_from_slabs(c);
+	if (!obj && !(gfp & GFP_ATOMIC))
+		obj = take_from_callbacks(c);
+	for (; !obj; obj = take_from_slabs(c)) {
 		struct page *s = quire_page_alloc(c->order, gfp & ~(unsigned)GFP_ZERO);
 		if (!s)
 			return NULL;
@@ -226,18 +252,11 @@ static __attribute__((noinline)) void *alloc_slow(struct quire_kmem *c, unsigned
 
 void *quire_kmem_alloc(struct quire_kmem *c, unsigned gfp)
 {
-	void *obj = NULL;
 	if (!(gfp & GFP_ATOMIC))
 		quire_lock_check_may_sleep();
 	if (fail_point())
 		return NULL;
-	unsigned long irq = quire_host_irq_save();
-	struct magazine *m = percpu_at(c->mags, quire_host_cpu());
-	if (quire_likely(m->n)) {
-		obj = m->obj[--m->n];
-		m->taken++;
-	}
-	quire_host_irq_restore(irq);
+	void *obj = take_from_magazine(c);
 	if (quire_unlikely(!obj)) {
 		obj = alloc_slow(c, gfp);
 		if (!obj)
