@@ -95,13 +95,15 @@ struct unmap {
 	u64 start, end;
 	struct vma *first; /* of the range; null: nothing is there */
 	struct vma *last;
-	struct vma *lower, *upper;  /* VMAs for what stays of first and last; or null */
-	struct vma *before, *after; /* neighbours, if first is null */
+	struct vma *low, *high;           /* first and last, if a part of them stays; or null */
+	struct vma *gone_low, *gone_high; /* VMAs for the parts of them that go */
+	struct vma *upper;                /* and for what stays above, where both are one */
+	struct vma *before, *after;       /* neighbours, if first is null */
 };
 /* Insertions of an edit that unmap_commit() makes. */
 static inline unsigned unmap_inserts(const struct unmap *u)
 {
-	return (u->lower != NULL) + (u->upper != NULL);
+	return u->upper != NULL;
 }
 /* mmap_lock held for writing, to the end.  0 or -ENOMEM. */
 int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end);
@@ -151,8 +153,9 @@ bool pkey_refuses(const struct vma *v, bool write);
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write);
 /* One page of an address space that need not be the caller's: its keys don't count. */
 int populate_foreign(struct quire_mm *mm, u64 addr, bool write);
-/* For who keeps the page for a while: one that is read is not shared any more, either. */
-int populate_pinned(struct quire_mm *mm, u64 addr, bool write);
+/* The same from *at to end, for who keeps the pages for a while: private ones that are read are
+ * not shared any more, either.  0, or why the page at *at could not be had. */
+int populate_pinned(struct quire_mm *mm, u64 *at, u64 end, bool write);
 
 /* poison.c: retire the frames of anonymous pages; soft: give the pages others first.
  * 0, -EPERM, -EBUSY, or an error of populating. */

@@ -3,10 +3,11 @@
  * Taking mappings away: clearing entries (zap), removing VMAs, freeing the tables
  * that served them.  munmap, and the parts that mmap, mremap, exit and truncation use.
  *
- * Order of a removal.  The VMAs are split at the borders, write-locked, detached and
- * taken out of the index; look-ups from here on find nothing.  Then entries are
- * cleared, the VMAs leave their rmap trees (which waits for walks that are on their
- * tables), tables go, the TLBs are flushed, and only then are frames freed.
+ * Order of a removal.  The VMAs are write-locked, detached and taken out of the index, and
+ * those at the borders made smaller; look-ups from here on find nothing.  For the part of
+ * such a VMA that goes, a VMA that was never in the index stays in the rmap trees.  Then
+ * entries are cleared, the VMAs leave their rmap trees (which waits for walks that are on
+ * their tables), tables go, the TLBs are flushed, and only then are frames freed.
  *
  * Locking: mmap_lock held for writing, but for zap_range(), see mm.h.
  */
@@ -166,49 +167,51 @@ void unmap_region(struct quire_mm *mm, struct vma *gone, u64 floor, u64 ceiling,
 
 int unmap_prepare(struct unmap *u, struct quire_mm *mm, u64 start, u64 end)
 {
-	struct vma *v = vma_find_both(&mm->index, start, &u->before);
+	struct vma *before, *v = vma_find_both(&mm->index, start, &before), *last;
 
 	REQUIRE(start < end);
-	u->mm = mm;
-	u->start = start;
-	u->end = end;
-	u->after = v;
-	u->first = u->last = u->lower = u->upper = NULL;
+	*u = (struct unmap){.mm = mm, .start = start, .end = end, .before = before, .after = v};
 	if (!v || v->start >= end)
 		return 0;
 	u->first = v;
-	u->last = v->end >= end ? v : vma_find_prev(&mm->index, end);
+	u->last = last = v->end >= end ? v : vma_find_prev(&mm->index, end);
+	if (start > v->start)
+		u->low = v;
+	if (end < last->end)
+		u->high = last;
 	/* Special mappings stay whole. */
-	if ((start > v->start && (v->flags & VM_SPECIAL)) ||
-	    (end < u->last->end && (u->last->flags & VM_SPECIAL)))
+	if ((u->low && (v->flags & VM_SPECIAL)) || (u->high && (last->flags & VM_SPECIAL)))
 		return -EINVAL;
-	if (start > v->start) {
-		if (end < v->end && mm->map_count >= quire_sysctl.max_map_count)
+	if (u->low && u->low == u->high) {
+		if (mm->map_count >= quire_sysctl.max_map_count)
 			return -ENOMEM;
-		u->lower = vma_dup(mm, v, v->start, start);
-		if (!u->lower)
+		u->upper = vma_dup(mm, v, end, v->end);
+		if (!u->upper)
 			return -ENOMEM;
 	}
-	if (end < u->last->end) {
-		u->upper = vma_dup(mm, u->last, end, u->last->end);
-		if (!u->upper) {
-			unmap_cancel(u);
-			return -ENOMEM;
-		}
+	if (u->low)
+		u->gone_low = vma_dup(mm, v, start, quire_min(v->end, end));
+	if (u->high && !u->upper)
+		u->gone_high = vma_dup(mm, last, quire_max(last->start, start), end);
+	if ((u->low && !u->gone_low) || (u->high && !u->upper && !u->gone_high)) {
+		unmap_cancel(u);
+		return -ENOMEM;
 	}
 	return 0;
 }
 
 void unmap_cancel(struct unmap *u)
 {
-	if (u->lower)
-		vma_free(u->lower);
-	if (u->upper)
-		vma_free(u->upper);
-	u->lower = u->upper = NULL;
+	struct vma **own[] = {&u->gone_low, &u->gone_high, &u->upper};
+
+	for (unsigned i = 0; i < quire_array_size(own); i++) {
+		if (*own[i])
+			vma_free(*own[i]);
+		*own[i] = NULL;
+	}
 }
 
-/* The VMA leaves the address space's counts. */
+/* What the VMA covers leaves the address space's counts. */
 static void uncount(struct vma *v)
 {
 	struct quire_mm *mm = v->mm;
@@ -219,17 +222,27 @@ static void uncount(struct vma *v)
 		mm->locked_vm -= pages;
 	if (v->flags & VM_ACCOUNT)
 		mm_uncommit(pages);
-	mm->map_count--;
+}
+
+static void chain(struct vma **gone, struct vma *v)
+{
+	uncount(v);
+	v->rcu.next = *gone ? &(*gone)->rcu : NULL;
+	*gone = v;
 }
 
 /* Tables that a removal of [start, end) can have emptied lie between these. */
 static void table_bounds(const struct unmap *u, u64 *floor, u64 *ceiling)
 {
 	const u64 top = pt_span(u->end > PT_LOW_END ? 5 : 4);
-	const struct vma *prev = u->lower ? u->lower : u->before;
-	const struct vma *next = u->upper ? u->upper : vma_find(&u->mm->index, u->end);
-	u64 end = next ? next->start : ~0UL;
+	const struct vma *prev = u->low ? u->low : u->before;
+	u64 end = u->end;
 
+	if (!u->high) {
+		const struct vma *next = vma_find(&u->mm->index, u->end);
+
+		end = next ? next->start : ~0UL;
+	}
 	*floor = quire_max(prev ? prev->end : 0, quire_round_down(u->start, top));
 	*ceiling = quire_min(quire_min(end, QUIRE_USER_END), quire_round_up(u->end, top));
 }
@@ -241,24 +254,25 @@ void unmap_commit(struct unmap *u, struct vma_edit *e)
 
 	if (!u->first)
 		return;
-	if (u->first == u->last) {
-		if (u->lower || u->upper)
-			split_commit(e, u->first, u->lower, u->upper);
-	} else {
-		if (u->lower)
-			split_commit(e, u->first, u->lower, NULL);
-		if (u->upper)
-			split_commit(e, u->last, NULL, u->upper);
+	if (u->low) {
+		cut_commit(e, u->low, u->low->start, u->start, u->gone_low, u->upper);
+		chain(&gone, u->gone_low);
 	}
-	for (v = u->first; v; v = next) {
-		next = v == u->last ? NULL : vma_next(&u->mm->index, v);
-		vma_write_lock(v);
-		vma_detach(v);
-		uncount(v);
-		v->rcu.next = gone ? &gone->rcu : NULL;
-		gone = v;
+	if (u->gone_high) {
+		cut_commit(e, u->high, u->end, u->high->end, u->gone_high, NULL);
+		chain(&gone, u->gone_high);
 	}
-	vma_edit_remove_range(e, u->start, u->end);
+	if (u->first != u->last || !gone) { /* some go as a whole */
+		v = u->low ? vma_find(&u->mm->index, u->start) : u->first;
+		for (; v && v->start < u->end; v = next) {
+			next = v == u->last ? NULL : vma_next(&u->mm->index, v);
+			vma_write_lock(v);
+			vma_detach(v);
+			u->mm->map_count--;
+			chain(&gone, v);
+		}
+		vma_edit_remove_range(e, u->start, u->end);
+	}
 	table_bounds(u, &floor, &ceiling);
 	unmap_region(u->mm, gone, floor, ceiling, false);
 }

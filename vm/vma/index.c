@@ -15,11 +15,8 @@
  * Every entry knows the first and last byte that it covers and, above the leaves, a
  * bound of the gaps between VMAs inside: none is larger.  An operation raises the
  * bounds on its path to the gap it made; filling a gap leaves them as they are, and
- * a search for room that trusted a bound in vain puts it right.  So finding room is
- * one descent, and an insertion looks at no entry but those on its path.  Gaps are
- * raw; the guard gap below a stack is taken off when a candidate is looked at.  And
- * the index remembers above which address the last search from the top down found no
- * room, since the next one mostly finds it right there.
+ * a search for room (room.c) that trusted a bound in vain puts it right.  So finding room
+ * is one descent, and an insertion looks at no entry but those on its path.
  *
  * Nodes for an edit are reserved before it begins: an insertion splits at most one
  * node a level and makes a new root.  A few stay with the index for the next edit.
@@ -34,26 +31,10 @@
 #include <quire/string.h>
 
 #include "../mm/mm.h"
-#include "vma.h"
+#include "node.h"
 
-#define FANOUT 15                 /* first_above() takes four steps; a node is 512 bytes */
 #define MAX_LEVELS 12             /* more than any number of VMAs can need */
 #define MERGE_AT (FANOUT * 3 / 4) /* two neighbours with no more entries become one node */
-
-struct entry {
-	u64 start, end; /* of the first and last VMA below */
-	u64 gap;        /* largest gap between two VMAs below; 0 in a leaf */
-	void *ptr;      /* VMA, or node of the level below */
-};
-
-struct vma_node {
-	u32 n;
-	u32 level;              /* 0: leaf; never changes */
-	struct vma_node *chain; /* spare, or retired */
-	struct quire_rcu rcu;
-	struct entry e[FANOUT]; /* those from n on are unused_entry */
-};
-_Static_assert(sizeof(struct vma_node) == 512, "a node fills its slab class");
 
 static const struct entry unused_entry = {~0UL, ~0UL, 0, NULL};
 
@@ -65,8 +46,6 @@ void vma_index_init(struct vma_index *x)
 		node_kmem = quire_kmem_create("vma_node", sizeof(struct vma_node), 0);
 	*x = (struct vma_index){0};
 }
-
-/* ---- look-up --------------------------------------------------------------------- */
 
 static inline u64 word(const u64 *at)
 {
@@ -82,6 +61,8 @@ static inline void *entry_ptr(const struct entry *e)
 {
 	return __atomic_load_n(&e->ptr, __ATOMIC_ACQUIRE);
 }
+
+/* ---- look-up --------------------------------------------------------------------- */
 
 /* The first entry that ends above addr, which may be an unused one, or the end of all. */
 static inline const struct entry *first_above(const struct vma_node *node, u64 addr)
@@ -158,7 +139,7 @@ static struct vma *last_below(const struct vma_node *node)
 	}
 }
 
-struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev)
+static struct vma *find_both(const struct vma_index *x, u64 addr, struct vma **prev)
 {
 	const struct vma_node *node = x->root, *left = NULL;
 
@@ -181,171 +162,29 @@ struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev
 	return NULL;
 }
 
+struct vma *vma_find_both(struct vma_index *x, u64 addr, struct vma **prev)
+{
+	if (!x->next || addr < x->prev->end || addr >= x->next->end) {
+		struct vma *next = find_both(x, addr, prev);
+
+		if (!next || !*prev)
+			return next;
+		x->prev = *prev;
+		x->next = next;
+	}
+	*prev = x->prev;
+	return x->next;
+}
+
+/* The index changes: what was found last may not be what would be found now. */
+static inline void forget(struct vma_index *x)
+{
+	x->next = NULL;
+}
+
 struct vma *vma_next(const struct vma_index *x, const struct vma *v)
 {
 	return vma_find(x, v->end);
-}
-
-/* ---- room ------------------------------------------------------------------------ */
-
-struct room {
-	u64 len, low, high;
-	bool down;
-};
-
-#define NO_ROOM (~0UL)
-
-static inline u64 room_fit(const struct room *r, u64 from, u64 to)
-{
-	u64 a = quire_max(from, r->low), b = quire_min(to, r->high);
-
-	if (b <= a || b - a < r->len)
-		return NO_ROOM;
-	return r->down ? b - r->len : a;
-}
-
-/*
- * Room between prev_end and what begins with entry `next` of this level.  From the top down,
- * a gap that would do but for a stack's guard gap makes the search go on below that guard
- * gap, even if other mappings lie in it: so it is on Linux.
- */
-static u64 room_before(struct room *r, u64 prev_end, const struct entry *next, unsigned level)
-{
-	u64 at = room_fit(r, prev_end, next->start);
-
-	if (at == NO_ROOM)
-		return at;
-	while (level--)
-		next = ((const struct vma_node *)next->ptr)->e;
-	const struct vma *v = next->ptr;
-	if (!(v->flags & VM_GROWSDOWN))
-		return at;
-	if (r->down)
-		r->high = quire_min(r->high, vma_guarded_start(v));
-	return room_fit(r, prev_end, vma_guarded_start(v));
-}
-
-static u64 largest_gap(const struct vma_node *node);
-
-static u64 room_inside(struct room *r, struct vma_node *node);
-
-/* Room below entry e of an inner node, whose gap says that there may be some. */
-static u64 room_below(struct room *r, struct entry *e)
-{
-	u64 at;
-
-	if (e->start >= r->high || e->end <= r->low)
-		return NO_ROOM;
-	at = room_inside(r, e->ptr);
-	if (at == NO_ROOM && e->start >= r->low && e->end <= r->high)
-		e->gap = largest_gap(e->ptr); /* it promised too much */
-	return at;
-}
-
-/* Room strictly inside what the node covers.  The loops are for speed: they look closer
- * only where there may be room. */
-static u64 room_inside(struct room *r, struct vma_node *node)
-{
-	struct entry *first = node->e, *last = first + node->n - 1;
-	const unsigned level = node->level;
-	const u64 len = r->len;
-	u64 at = NO_ROOM;
-
-	if (r->down) {
-		for (struct entry *e = last;; e--) {
-			if (quire_unlikely(e->gap >= len)) /* never in a leaf */
-				at = room_below(r, e);
-			if (at != NO_ROOM || e == first)
-				return at;
-			if (quire_unlikely(e->start - e[-1].end >= len)) {
-				at = room_before(r, e[-1].end, e, level);
-				if (at != NO_ROOM)
-					return at;
-			}
-		}
-	}
-	for (struct entry *e = first; e->start < r->high; e++) {
-		if (e->gap >= len)
-			at = room_below(r, e);
-		if (at == NO_ROOM && e < last && e[1].start - e->end >= len)
-			at = room_before(r, e->end, e + 1, level);
-		if (at != NO_ROOM || e == last)
-			break;
-	}
-	return at;
-}
-
-/* What the last search knows: may another one begin lower than at `high`? */
-static u64 search_from(const struct vma_index *x, u64 len, u64 high)
-{
-	return len >= x->full_len && high <= x->full_to ? quire_min(high, x->full_from) : high;
-}
-
-/* Room right below `from`, with no stack above it whose guard gap would matter. */
-static u64 room_right_below(const struct vma_index *x, u64 len, u64 low, u64 from)
-{
-	struct vma *prev, *next = vma_find_both(x, from, &prev);
-	u64 start = prev ? quire_max(prev->end, low) : low;
-
-	if ((next && from > vma_guarded_start(next)) || start >= from || from - start < len)
-		return NO_ROOM;
-	return from - len;
-}
-
-static u64 room_anywhere(struct room *r, struct vma_node *root)
-{
-	u64 last = root->e[root->n - 1].end;
-	u64 at;
-
-	at = r->down ? room_fit(r, last, ~0UL) : room_before(r, 0, &root->e[0], root->level);
-	if (at == NO_ROOM)
-		at = room_inside(r, root);
-	if (at == NO_ROOM)
-		at =
-		    r->down ? room_before(r, 0, &root->e[0], root->level) : room_fit(r, last, ~0UL);
-	return at;
-}
-
-u64 vma_gap(struct vma_index *x, u64 len, u64 low, u64 high, bool topdown)
-{
-	struct room r = {.len = len, .low = low, .high = high, .down = topdown};
-	u64 at = NO_ROOM, top;
-
-	if (!x->root)
-		return room_fit(&r, 0, ~0UL);
-	if (topdown) {
-		r.high = search_from(x, len, high);
-		if (r.high < high)
-			at = room_right_below(x, len, low, r.high);
-	}
-	top = r.high;
-	if (at == NO_ROOM)
-		at = room_anywhere(&r, x->root);
-	/* Where a stack's guard gap cut off what would have been room, it is not so simple. */
-	if (topdown && at != NO_ROOM && r.high == top) {
-		x->full_len = len;
-		x->full_from = at + len;
-		x->full_to = high;
-	}
-	return at;
-}
-
-/* v has been put in, or has other bounds. */
-static void room_taken(struct vma_index *x, const struct vma *v)
-{
-	if (v->start < x->full_from && v->end >= x->full_from)
-		x->full_from = v->start;
-}
-
-/* What ended at `end` is gone, or ends lower. */
-static void room_made(struct vma_index *x, u64 end)
-{
-	const struct vma *next;
-
-	if (end <= x->full_from)
-		return;
-	next = vma_find(x, end);
-	x->full_from = next ? next->start : ~0UL;
 }
 
 /* ---- changing nodes -------------------------------------------------------------- */
@@ -419,45 +258,40 @@ static void entries_remove(struct vma_node *node, unsigned from, unsigned to)
 	size_store(node, from);
 }
 
-static u64 largest_gap(const struct vma_node *node)
-{
-	u64 gap = node->e[0].gap;
-
-	for (unsigned i = 1; i < node->n; i++) {
-		gap = quire_max(gap, node->e[i].start - node->e[i - 1].end);
-		gap = quire_max(gap, node->e[i].gap);
-	}
-	return gap;
-}
-
 /* The entry that stands for a node in its parent. */
 static struct entry node_entry(struct vma_node *node)
 {
-	return (struct entry){node->e[0].start, node->e[node->n - 1].end, largest_gap(node), node};
+	return (struct entry){node->e[0].start, node->e[node->n - 1].end, node_largest_gap(node),
+			      node};
 }
 
 /*
  * Bring entry i of an inner node up to date after a change below it.  *made is the largest
- * gap that came to be inside the child; what comes to be beside it is added.
+ * gap that came to be inside the child; what comes to be beside it is added.  False: nothing
+ * changed here, so nothing does further up.
  */
-static inline void entry_refresh(struct vma_node *node, unsigned i, u64 *made)
+static inline bool entry_refresh(struct vma_node *node, unsigned i, u64 *made)
 {
 	struct entry *e = &node->e[i];
 	const struct vma_node *child = e->ptr;
 	u64 start = child->e[0].start, end = child->e[child->n - 1].end;
+	bool changed = e->gap < *made;
 
-	if (e->gap < *made)
+	if (changed)
 		e->gap = *made;
 	if (quire_unlikely(start != e->start)) {
+		changed = true;
 		if (i)
 			*made = quire_max(*made, start - e[-1].end);
 		__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
 	}
 	if (quire_unlikely(end != e->end)) {
+		changed = true;
 		if (i + 1 < node->n)
 			*made = quire_max(*made, e[1].start - end);
 		__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
 	}
+	return changed;
 }
 
 /* ---- operations ------------------------------------------------------------------ */
@@ -488,58 +322,90 @@ static u64 gap_beside(const struct vma_node *leaf, unsigned pos, const struct en
 	return pos < leaf->n ? quire_max(gap, leaf->e[pos].start - new->end) : gap;
 }
 
-/* Insert a leaf entry below the node.  True: it was split, *right is its new sibling. */
-static bool insert_below(struct vma_edit *e, struct vma_node *node, struct entry new,
-			 struct entry *right, u64 *made)
-{
-	unsigned pos = place_of(node, new.start);
-
-	if (node->level) {
-		unsigned i = quire_min(pos, node->n - 1u);
-		bool split = insert_below(e, node->e[i].ptr, new, right, made);
-
-		entry_refresh(node, i, made);
-		if (!split)
-			return false;
-		new = *right;
-		pos = i + 1;
-		*made = quire_max(*made, gap_beside(node, pos, &new));
-	} else {
-		*made = gap_beside(node, pos, &new);
-	}
-	if (node->n < FANOUT) {
-		entry_insert(node, pos, &new);
-		return false;
-	}
-	node_split(e, node, pos, &new, right);
-	return true;
-}
-
 static void root_store(struct vma_edit *e, struct vma_node *root)
 {
 	__atomic_store_n(&e->index->root, root, __ATOMIC_RELEASE);
 }
 
+/* The way down to the leaf and the place in it that addr has, or would have. */
+struct step {
+	struct vma_node *node;
+	unsigned i;
+};
+
+static struct step *descend(struct vma_node *root, u64 addr, struct step path[MAX_LEVELS])
+{
+	struct step *at = path;
+
+	for (struct vma_node *node = root;; at++) {
+		*at = (struct step){node, place_of(node, addr)};
+		if (!node->level)
+			return at;
+		if (at->i == node->n)
+			at->i--;
+		node = node->e[at->i].ptr;
+	}
+}
+
+/* The entries above `at` are brought up to date, as far up as something changes. */
+static void refresh_up(const struct step *path, const struct step *at, u64 made)
+{
+	while (at-- > path)
+		if (!entry_refresh(at->node, at->i, &made))
+			return;
+}
+
+static void raise_root(struct vma_edit *e, const struct entry *right)
+{
+	struct vma_node *root = e->index->root, *top = node_take(e, root->level + 1);
+
+	top->e[0] = node_entry(root);
+	top->e[1] = *right;
+	top->n = 2;
+	root_store(e, top);
+}
+
+/* Nodes that are full are split, from the leaf up. */
+static void tree_insert(struct vma_edit *e, struct entry new)
+{
+	struct step path[MAX_LEVELS], *at = descend(e->index->root, new.start, path);
+	unsigned pos = at->i;
+	u64 made = gap_beside(at->node, pos, &new);
+
+	while (at->node->n == FANOUT) {
+		struct entry right;
+
+		node_split(e, at->node, pos, &new, &right);
+		if (at == path) {
+			raise_root(e, &right);
+			return;
+		}
+		at--;
+		entry_refresh(at->node, at->i, &made);
+		new = right;
+		pos = at->i + 1;
+		made = quire_max(made, gap_beside(at->node, pos, &new));
+	}
+	entry_insert(at->node, pos, &new);
+	refresh_up(path, at, made);
+}
+
 void vma_edit_insert(struct vma_edit *e, struct vma *v)
 {
-	struct vma_node *root = e->index->root, *top;
-	struct entry new = {v->start, v->end, 0, v}, right;
-	u64 made;
+	struct entry new = {v->start, v->end, 0, v};
 
 	REQUIRE(e->inserts-- > 0);
 	ASSERT(v->start < v->end);
-	if (!root) {
-		root = node_take(e, 0);
+	forget(e->index);
+	if (e->index->root) {
+		tree_insert(e, new);
+	} else {
+		struct vma_node *root = node_take(e, 0);
+
 		entry_insert(root, 0, &new);
 		root_store(e, root);
-	} else if (insert_below(e, root, new, &right, &made)) {
-		top = node_take(e, root->level + 1);
-		top->e[0] = node_entry(root);
-		top->e[1] = right;
-		top->n = 2;
-		root_store(e, top);
 	}
-	room_taken(e->index, v);
+	vma_room_taken(e->index, v);
 }
 
 /* Make children k and k + 1 one node when they are small. */
@@ -635,9 +501,10 @@ void vma_edit_remove_range(struct vma_edit *e, u64 start, u64 end)
 
 	if (!root || start >= end)
 		return;
+	forget(e->index);
 	remove_below(e, root, start, end, &made);
 	lower_root(e, root);
-	room_made(e->index, end);
+	vma_room_made(e->index, end);
 }
 
 void vma_edit_remove(struct vma_edit *e, struct vma *v)
@@ -647,36 +514,26 @@ void vma_edit_remove(struct vma_edit *e, struct vma *v)
 
 void vma_edit_resize(struct vma_edit *edit, struct vma *v, u64 start, u64 end)
 {
-	struct {
-		struct vma_node *node;
-		unsigned i;
-	} path[MAX_LEVELS], *at = path;
+	struct step path[MAX_LEVELS], *at;
 	u64 made;
 
 	ASSERT(start < end && edit->index->root);
-	for (struct vma_node *node = edit->index->root;; at++) {
-		at->node = node;
-		at->i = place_of(node, v->start);
-		REQUIRE(at->i < node->n);
-		if (!node->level)
-			break;
-		node = node->e[at->i].ptr;
-	}
+	forget(edit->index);
+	at = descend(edit->index->root, v->start, path);
 	struct entry *e = &at->node->e[at->i];
-	REQUIRE(e->ptr == v);
+	REQUIRE(at->i < at->node->n && e->ptr == v);
 	made = at->i ? start - e[-1].end : 0;
 	if (at->i + 1 < at->node->n)
 		made = quire_max(made, e[1].start - end);
 	__atomic_store_n(&e->start, start, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->end, end, __ATOMIC_RELAXED);
-	while (at-- > path)
-		entry_refresh(at->node, at->i, &made);
+	refresh_up(path, at, made);
 	u64 old_start = v->start, old_end = v->end;
 	v->start = start;
 	v->end = end;
-	room_taken(edit->index, v);
+	vma_room_taken(edit->index, v);
 	if (end < old_end)
-		room_made(edit->index, old_end);
+		vma_room_made(edit->index, old_end);
 	else if (start > old_start)
 		edit->index->full_from = quire_max(edit->index->full_from, start);
 }
@@ -786,15 +643,14 @@ static u64 check_node(const struct vma_node *node, u64 *prev_end, unsigned level
 
 u64 vma_index_check(const struct vma_index *x)
 {
-	u64 end = 0, count, at;
-	struct room r = {.len = x->full_len, .high = x->full_to, .down = true};
+	u64 end = 0, count;
 
 	if (!x->root)
 		return 0;
 	count = check_node(x->root, &end, x->root->level);
-	if (x->full_from < x->full_to) {
-		at = room_anywhere(&r, x->root);
-		REQUIRE(at == NO_ROOM || at + x->full_len <= x->full_from);
-	}
+	vma_room_check(x);
+	if (x->next)
+		REQUIRE(vma_next(x, x->prev) == x->next &&
+			vma_find_prev(x, x->next->start) == x->prev);
 	return count;
 }

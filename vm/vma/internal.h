@@ -23,5 +23,9 @@ bool vma_lock_bridge(struct vma *prev, struct vma *next);
 /* v, write-locked from here on, loses what lower and upper (copies of those parts of it,
  * or null) take over.  They go into the index (an insertion of e each) and the rmap trees. */
 void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper);
+/* v keeps [start, end) only.  gone, a copy of what it loses, goes into the rmap trees alone,
+ * upper, a copy of what is above that, or null, into the index, too (an insertion of e). */
+void cut_commit(struct vma_edit *e, struct vma *v, u64 start, u64 end, struct vma *gone,
+		struct vma *upper);
 
 #endif

@@ -8,10 +8,10 @@
  * anon_vma can find.  A VMA that came from a fork with private pages merges only
  * with pieces of itself.
  *
- * All changes of bounds go through change_commit(): it write-locks the VMAs, holds
- * the rmap trees that have them for writing while bounds change (a truncation or
- * reclaim sees the old state or the new one, never a VMA missing), and brings the
- * index up to date before anything is unlocked.
+ * All changes of bounds go through change_commit(), split_commit() and cut_commit(): they
+ * write-lock the VMAs, hold the rmap trees that have them for writing while bounds change
+ * (a truncation or reclaim sees the old state or the new one, never a VMA missing), and
+ * bring the index up to date before anything is unlocked.
  *
  * Locking: mmap_lock held for writing throughout.
  */
@@ -117,6 +117,14 @@ static void set_bounds(struct vma_edit *e, struct vma *v, u64 start, u64 end)
 	vma_edit_resize(e, v, start, end);
 }
 
+/* v gets smaller.  Its lock and its family's are held. */
+static void shrink_to(struct vma_edit *e, struct vma *v, u64 start, u64 end)
+{
+	tree_remove(v);
+	set_bounds(e, v, start, end);
+	tree_insert(v);
+}
+
 /* dst gets a share in the family of src's private pages.  The family's lock is held. */
 static void adopt(struct vma *dst, struct vma *src)
 {
@@ -177,9 +185,7 @@ void change_commit(struct vma_change *c, struct vma_edit *e)
 	}
 	if (shrink) {
 		adopt(grow, shrink);
-		tree_remove(shrink);
-		set_bounds(e, shrink, c->shrink_start, c->shrink_end);
-		tree_insert(shrink);
+		shrink_to(e, shrink, c->shrink_start, c->shrink_end);
 	}
 	set_bounds(e, grow, c->start, c->end);
 	tree_insert(grow);
@@ -195,6 +201,15 @@ void change_commit(struct vma_change *c, struct vma_edit *e)
 	}
 }
 
+/* A copy of a part of v becomes a VMA of its own. */
+static void add_part(struct vma_edit *e, struct vma *part, struct vma *v)
+{
+	adopt(part, v);
+	tree_insert(part);
+	vma_edit_insert(e, part);
+	v->mm->map_count++;
+}
+
 void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct vma *upper)
 {
 	u64 start = lower ? lower->end : v->start, end = upper ? upper->start : v->end;
@@ -202,19 +217,27 @@ void split_commit(struct vma_edit *e, struct vma *v, struct vma *lower, struct v
 	vma_write_lock(v);
 	struct anon_vma *av = v->anon_vma;
 	family_lock(v->mapping, av);
-	tree_remove(v);
-	set_bounds(e, v, start, end);
-	tree_insert(v);
-	struct vma *part[] = {lower, upper};
-	for (unsigned i = 0; i < 2; i++) {
-		if (!part[i])
-			continue;
-		adopt(part[i], v);
-		tree_insert(part[i]);
-		vma_edit_insert(e, part[i]);
-		v->mm->map_count++;
-	}
+	shrink_to(e, v, start, end);
+	if (lower)
+		add_part(e, lower, v);
+	if (upper)
+		add_part(e, upper, v);
 	family_unlock(v->mapping, av);
+}
+
+void cut_commit(struct vma_edit *e, struct vma *v, u64 start, u64 end, struct vma *gone,
+		struct vma *upper)
+{
+	vma_write_lock(v);
+	struct anon_vma *av = v->anon_vma;
+	family_lock(v->mapping, av);
+	shrink_to(e, v, start, end);
+	adopt(gone, v);
+	tree_insert(gone);
+	if (upper)
+		add_part(e, upper, v);
+	family_unlock(v->mapping, av);
+	vma_write_unlock(v);
 }
 
 /* ---- a new region ---------------------------------------------------------------- */

@@ -88,7 +88,8 @@ void vma_write_lock(struct vma *v);
 void vma_write_unlock(struct vma *v);
 void vma_detach(struct vma *v); /* write-locked: look-ups that find it now fail */
 
-/* ---- index: vma/index.c ------------------------------------------------------------ */
+/* ---- index: vma/index.c, vma/room.c ------------------------------------------------------------
+ */
 
 struct vma_node;
 struct vma_index {
@@ -98,6 +99,8 @@ struct vma_index {
 	/* No room for full_len bytes or more ends in (full_from, full_to]: where a search from
 	 * the top down needn't look.  Guarded by mmap_lock. */
 	u64 full_len, full_from, full_to;
+	/* Neighbours that vma_find_both() found last, unless next is null. */
+	struct vma *prev, *next;
 };
 void vma_index_init(struct vma_index *x);
 /* The first VMA with end > addr, or null.  Under mmap_lock, or under RCU as said above. */
@@ -105,8 +108,8 @@ struct vma *vma_find(const struct vma_index *x, u64 addr);
 /* The last VMA with start < addr: the one that has addr - 1, or is before its gap; or null. */
 struct vma *vma_find_prev(const struct vma_index *x, u64 addr);
 /* vma_find(), and the VMA before the one found (before addr, if none is) in *prev, or null.
- * Under mmap_lock. */
-struct vma *vma_find_both(const struct vma_index *x, u64 addr, struct vma **prev);
+ * mmap_lock held for writing. */
+struct vma *vma_find_both(struct vma_index *x, u64 addr, struct vma **prev);
 /* The VMA after v, in the current index. */
 struct vma *vma_next(const struct vma_index *x, const struct vma *v);
 /* Going over [at, end) VMA by VMA: the next one that has a part of it, with the part in
