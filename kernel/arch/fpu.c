@@ -30,6 +30,7 @@ static size_t area_size = LEGACY_SIZE, user_size = LEGACY_SIZE, pkru_offset;
 static u64 xcr0, parts; /* enabled; those of a task's area */
 static u32 mxcsr_mask = 0xffbf;
 static struct quire_kmem *cache;
+static void *clean_area; /* what make_clean() makes; only read */
 
 static u32 *last_cpu(struct task *t)
 {
@@ -168,6 +169,12 @@ int fpu_init_task(struct task *t)
 		/* the first task is made before there are others */
 		if (!cache)
 			cache = quire_kmem_create("fpu", quire_round_up(area_size + 8, 64UL), 64);
+		if (!clean_area) {
+			clean_area = quire_kmem_alloc(cache, GFP_KERNEL);
+			if (!clean_area)
+				return -ENOMEM;
+			make_clean(clean_area);
+		}
 		t->xsave = quire_kmem_alloc(cache, GFP_KERNEL);
 		if (!t->xsave)
 			return -ENOMEM;
@@ -197,22 +204,27 @@ void fpu_free(struct task *t)
 	t->xsave = NULL;
 }
 
-void fpu_reset(void)
+/* The registers get the state of an area, which is t's, the current task's, from now on: its
+ * own area gets it when it is switched from. */
+static void take_over(struct task *t, const void *area, u32 pkru)
 {
-	struct task *t = current();
-	bool had = t->xsave;
-
-	if (!had) { /* a kernel thread becomes a program */
-		int err = fpu_init_task(t);
-		REQUIRE(!err);
-	}
 	quire_host_preempt_disable();
-	make_clean(t->xsave);
-	restore(t->xsave);
-	pkru_change(PKRU_DEFAULT);
+	restore(area);
+	pkru_change(pkru);
 	*last_cpu(t) = this_cpu()->cpu;
 	this_arch()->fpu_owner = t;
 	quire_host_preempt_enable();
+}
+
+void fpu_reset(void)
+{
+	struct task *t = current();
+
+	if (!t->xsave) { /* a kernel thread becomes a program */
+		int err = fpu_init_task(t);
+		REQUIRE(!err);
+	}
+	take_over(t, clean_area, PKRU_DEFAULT);
 }
 
 void fpu_save_to(void *area)
@@ -255,13 +267,7 @@ int fpu_restore_from(const void *area, u32 pkru)
 
 	if (err)
 		return err;
-	quire_host_preempt_disable();
-	memcpy(t->xsave, area, area_size);
-	restore(t->xsave);
-	pkru_change(pkru);
-	*last_cpu(t) = this_cpu()->cpu;
-	this_arch()->fpu_owner = t;
-	quire_host_preempt_enable();
+	take_over(t, area, pkru);
 	return 0;
 }
 

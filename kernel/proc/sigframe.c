@@ -232,6 +232,10 @@ static int read_xsave(char *x, u64 addr, u64 *pkru)
 	*pkru = 0; /* what XRSTOR makes of it when it isn't there */
 	memcpy(&sw, x + FX_SW_OFFSET, sizeof(sw));
 	size_t n = xsave_there(&sw, addr);
+	if (n < fpu_size()) {
+		size_t from = quire_max(n, (size_t)FX_SIZE);
+		memset(x + from, 0, fpu_size() - from);
+	}
 	if (n > FX_SIZE) {
 		err = copy_from_user(x + FX_SIZE, addr + FX_SIZE, n - FX_SIZE);
 		memcpy(&bv, x + XSTATE_BV_OFFSET, sizeof(bv));
@@ -255,7 +259,6 @@ static int get_xsave(u64 addr)
 	char *x = quire_kmem_alloc(xsave_cache, GFP_KERNEL);
 	if (!x)
 		return -EFAULT;
-	memset(x, 0, fpu_size());
 	u64 pkru;
 	int err = read_xsave(x, addr, &pkru);
 	if (!err)
