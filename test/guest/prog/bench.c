@@ -253,8 +253,17 @@ static void map_calls(void)
 	}
 }
 
+/* What was put off until nobody can look any more, such as freeing VMAs, isn't the next
+ * operation's cost. */
+static void settle(void)
+{
+	for (int i = 0; i < 50; i++)
+		usleep(1000);
+}
+
 static void forks(size_t mib)
 {
+	settle();
 	size_t pages = (mib << 20) / PAGE;
 	char *p = pages ? anonymous(pages) : NULL, name[64];
 	if (pages)
