@@ -235,16 +235,12 @@ static s64 host_seek(struct file *f, s64 off, int whence)
 
 static s64 reopened_seek(struct file *f, s64 off, int whence)
 {
-	if (whence == 1)
-		off += (s64)f->pos;
-	else if (whence == 2 && !host_refresh(f->inode))
-		off += (s64)f->inode->size;
-	else if (whence != 0)
-		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
+	if (whence == 2 && !host_refresh(f->inode)) {
+		if (__builtin_add_overflow((s64)f->inode->size, off, &off))
+			return -EINVAL;
+		whence = 0;
+	}
+	return file_seek(f, off, whence);
 }
 
 static s64 host_ioctl(struct file *f, u32 cmd, u64 arg)

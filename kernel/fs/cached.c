@@ -209,36 +209,22 @@ static s64 seek_content(struct inode *i, u64 off, bool data)
 static s64 cached_seek(struct file *f, s64 off, int whence)
 {
 	struct inode *i = f->inode;
-	s64 base = 0;
 
 	switch (whence) {
-	case FROM_START:
-		break;
-	case FROM_HERE:
-		base = (s64)f->pos;
-		break;
 	case FROM_END:
 		if (i->ops && i->ops->refresh)
 			i->ops->refresh(i);
-		base = (s64)i_size(i);
-		break;
+		if (__builtin_add_overflow((s64)i_size(i), off, &off))
+			return -EINVAL;
+		return file_seek(f, off, FROM_START);
 	case NEXT_DATA:
 	case NEXT_HOLE:
 		if (off < 0)
 			return -ENXIO;
 		off = seek_content(i, (u64)off, whence == NEXT_DATA);
-		if (off < 0)
-			return off;
-		break;
-	default:
-		return -EINVAL;
+		return off < 0 ? off : file_seek(f, off, FROM_START);
 	}
-	if (__builtin_add_overflow(base, off, &off))
-		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
+	return file_seek(f, off, whence);
 }
 
 /* Zero [off, end).  Where a store is below, dropping pages would bring its bytes back. */

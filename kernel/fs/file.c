@@ -92,6 +92,15 @@ static void file_free_rcu(struct quire_rcu *r)
 	quire_kmem_free(file_cache, quire_container_of(r, struct file, rcu));
 }
 
+s64 file_seek(struct file *f, s64 off, int whence)
+{
+	if (whence < 0 || whence > 1 ||
+	    (whence == 1 && __builtin_add_overflow((s64)f->pos, off, &off)) || off < 0)
+		return -EINVAL;
+	f->pos = (u64)off;
+	return off;
+}
+
 void file_put(struct file *f)
 {
 	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL))

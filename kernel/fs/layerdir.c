@@ -746,18 +746,6 @@ out:
 	return r;
 }
 
-static s64 layer_dir_seek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	else if (whence != 0)
-		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
 static void layer_dir_release(struct file *f)
 {
 	struct listing *l = f->private;
@@ -778,7 +766,7 @@ static int layer_dir_fsync(struct file *f, bool data_only)
 
 const struct file_ops layer_dir_ops = {
     .readdir = layer_readdir,
-    .seek = layer_dir_seek,
+    .seek = file_seek,
     .release = layer_dir_release,
     .fsync = layer_dir_fsync,
 };

@@ -307,18 +307,6 @@ static int proc_readdir(struct file *f, struct dir_emit *e)
 	return 0;
 }
 
-static s64 dir_seek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	else if (whence != 0)
-		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
 /* ---- files and links -------------------------------------------------------------------- */
 
 static int proc_open(struct inode *i, struct file *f)
@@ -411,7 +399,7 @@ static const struct inode_ops jump_ops = {.readlink = proc_readlink,
 					  .follow = proc_follow,
 					  .release = node_release,
 					  .setattr = no_setattr};
-static const struct file_ops dir_file_ops = {.readdir = proc_readdir, .seek = dir_seek};
+static const struct file_ops dir_file_ops = {.readdir = proc_readdir, .seek = file_seek};
 
 /* ---- the root --------------------------------------------------------------------------- */
 

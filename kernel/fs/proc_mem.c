@@ -48,21 +48,19 @@ static s64 mem_seek(struct file *f, s64 off, int whence)
 #define PM_PFN_MASK ((1UL << 55) - 1)
 #define BATCH 128u
 
-static s64 pagemap_move(struct uspace *u, struct iter *it, u64 *pos, bool show_frames)
+/* Words for the caller up to the one at byte `end`, a batch at a time: fill(arg, first, n,
+ * word) makes n of them. */
+static s64 move_words(struct iter *it, u64 *pos, u64 end,
+		      void (*fill)(void *arg, u64 first, u64 n, u64 *word), void *arg)
 {
-	u64 entry[BATCH];
+	u64 word[BATCH];
 	s64 total = 0;
-	while (it->left) {
-		u64 addr = *pos / 8 * QUIRE_PAGE_SIZE;
-		if (*pos / 8 >= QUIRE_USER_END / QUIRE_PAGE_SIZE)
-			break;
-		u64 n = quire_min(it->left / 8, (u64)BATCH);
-		n = quire_min(n, (QUIRE_USER_END - addr) / QUIRE_PAGE_SIZE);
-		quire_mm_pagemap(u->mm, addr, n, entry);
-		for (u64 i = 0; i < n && !show_frames; i++)
-			if (entry[i] >> 63)
-				entry[i] &= ~PM_PFN_MASK;
-		size_t done = iter_copy_to(it, entry, n * 8);
+	if ((*pos | it->left) & 7)
+		return -EINVAL;
+	while (it->left && *pos < end) {
+		u64 n = quire_min(quire_min(it->left, end - *pos) / 8, (u64)BATCH);
+		fill(arg, *pos / 8, n, word);
+		size_t done = iter_copy_to(it, word, n * 8);
 		total += (s64)done;
 		*pos += done;
 		if (done < n * 8)
@@ -71,6 +69,26 @@ static s64 pagemap_move(struct uspace *u, struct iter *it, u64 *pos, bool show_f
 			break;
 	}
 	return total;
+}
+
+struct pagemap {
+	struct quire_mm *mm;
+	bool show_frames;
+};
+
+static void fill_pagemap(void *arg, u64 first, u64 n, u64 *word)
+{
+	const struct pagemap *m = arg;
+	quire_mm_pagemap(m->mm, first * QUIRE_PAGE_SIZE, n, word);
+	for (u64 i = 0; i < n && !m->show_frames; i++)
+		if (word[i] >> 63)
+			word[i] &= ~PM_PFN_MASK;
+}
+
+static s64 pagemap_move(struct uspace *u, struct iter *it, u64 *pos, bool show_frames)
+{
+	struct pagemap m = {u->mm, show_frames};
+	return move_words(it, pos, QUIRE_USER_END / QUIRE_PAGE_SIZE * 8, fill_pagemap, &m);
 }
 
 static s64 pagemap_read(struct file *f, struct iter *it, u64 *pos)
@@ -125,36 +143,28 @@ const struct file_ops proc_mem_ops = {.read = mem_read, .write = mem_write, .see
 
 /* ---- frames of the machine: eight bytes for each --------------------------------------- */
 
-static s64 frames_move(struct iter *it, u64 *pos, u64 (*of)(struct pfn))
+static void fill_flags(void *arg, u64 first, u64 n, u64 *word)
 {
-	u64 word[BATCH], end = quire_nr_pages * 8;
-	s64 total = 0;
-	if ((*pos | it->left) & 7)
-		return -EINVAL;
-	while (it->left && *pos < end) {
-		u64 n = quire_min(quire_min(it->left, end - *pos) / 8, (u64)BATCH);
-		for (u64 i = 0; i < n; i++)
-			word[i] = of((struct pfn){*pos / 8 + i});
-		size_t done = iter_copy_to(it, word, n * 8);
-		total += (s64)done;
-		*pos += done;
-		if (done < n * 8)
-			return total ? total : -EFAULT;
-		if (signal_fatal_pending())
-			break;
-	}
-	return total;
+	(void)arg;
+	for (u64 i = 0; i < n; i++)
+		word[i] = quire_frame_flags((struct pfn){first + i});
 }
-
 static s64 kpageflags_read(struct file *f, struct iter *it, u64 *pos)
 {
 	(void)f;
-	return frames_move(it, pos, quire_frame_flags);
+	return move_words(it, pos, quire_nr_pages * 8, fill_flags, NULL);
+}
+
+static void fill_mapcounts(void *arg, u64 first, u64 n, u64 *word)
+{
+	(void)arg;
+	for (u64 i = 0; i < n; i++)
+		word[i] = quire_frame_mapcount((struct pfn){first + i});
 }
 static s64 kpagecount_read(struct file *f, struct iter *it, u64 *pos)
 {
 	(void)f;
-	return frames_move(it, pos, quire_frame_mapcount);
+	return move_words(it, pos, quire_nr_pages * 8, fill_mapcounts, NULL);
 }
 
 const struct file_ops proc_kpageflags_ops = {.read = kpageflags_read, .seek = mem_seek};

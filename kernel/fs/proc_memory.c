@@ -28,10 +28,10 @@ static void show_kb(struct seq *s, const struct line *l, size_t count)
 		seq_printf(s, "%-16s%8lu kB\n", l[i].name, KB(l[i].n));
 }
 
-static void show_counts(struct seq *s, const struct line *l, size_t count)
+static void show_counts(struct seq *s, const char *indent, const struct line *l, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		seq_printf(s, "%s %lu\n", l[i].name, l[i].n);
+		seq_printf(s, *indent ? "%s%-12s %lu\n" : "%s%s %lu\n", indent, l[i].name, l[i].n);
 }
 
 static void read_meminfo(struct quire_meminfo *m)
@@ -39,6 +39,37 @@ static void read_meminfo(struct quire_meminfo *m)
 	quire_meminfo(m);
 	m->mlocked = quire_mlocked();
 	m->unevictable += m->mlocked;
+}
+
+/* The counts of the one node, for vmstat and zoneinfo. */
+static void show_node(struct seq *s, const char *indent, const struct quire_meminfo *m)
+{
+	const struct line line[] = {
+	    {"nr_inactive_anon", m->inactive_anon},
+	    {"nr_active_anon", m->active_anon},
+	    {"nr_inactive_file", m->inactive_file},
+	    {"nr_active_file", m->active_file},
+	    {"nr_unevictable", m->unevictable},
+	    {"nr_slab_reclaimable", m->slab_reclaimable},
+	    {"nr_slab_unreclaimable", m->slab_unreclaimable},
+	    {"nr_anon_pages", m->anon},
+	    {"nr_mapped", m->mapped},
+	    {"nr_file_pages", m->file_cache + m->shmem},
+	    {"nr_dirty", m->dirty},
+	    {"nr_writeback", m->writeback},
+	    {"nr_writeback_temp", 0},
+	    {"nr_shmem", m->shmem},
+	    {"nr_shmem_hugepages", 0},
+	    {"nr_shmem_pmdmapped", 0},
+	    {"nr_file_hugepages", 0},
+	    {"nr_file_pmdmapped", 0},
+	    {"nr_anon_transparent_hugepages", 0},
+	    {"nr_kernel_stack", KB(m->kernel_stacks)},
+	    {"nr_page_table_pages", m->page_tables},
+	    {"nr_sec_page_table_pages", 0},
+	    {"nr_swapcached", 0},
+	};
+	show_counts(s, indent, line, quire_array_size(line));
 }
 
 int proc_show_meminfo(struct seq *s, struct proc_ctx *c)
@@ -115,7 +146,7 @@ int proc_show_vmstat(struct seq *s, struct proc_ctx *c)
 	(void)c;
 	read_meminfo(&m);
 	u64 scan = event(QUIRE_EV_PGSCAN), steal = event(QUIRE_EV_PGSTEAL);
-	const struct line line[] = {
+	const struct line zone[] = {
 	    {"nr_free_pages", m.free},
 	    {"nr_zone_inactive_anon", m.inactive_anon},
 	    {"nr_zone_active_anon", m.active_anon},
@@ -127,29 +158,8 @@ int proc_show_vmstat(struct seq *s, struct proc_ctx *c)
 	    {"nr_bounce", 0},
 	    {"nr_zspages", 0},
 	    {"nr_free_cma", 0},
-	    {"nr_inactive_anon", m.inactive_anon},
-	    {"nr_active_anon", m.active_anon},
-	    {"nr_inactive_file", m.inactive_file},
-	    {"nr_active_file", m.active_file},
-	    {"nr_unevictable", m.unevictable},
-	    {"nr_slab_reclaimable", m.slab_reclaimable},
-	    {"nr_slab_unreclaimable", m.slab_unreclaimable},
-	    {"nr_anon_pages", m.anon},
-	    {"nr_mapped", m.mapped},
-	    {"nr_file_pages", m.file_cache + m.shmem},
-	    {"nr_dirty", m.dirty},
-	    {"nr_writeback", m.writeback},
-	    {"nr_writeback_temp", 0},
-	    {"nr_shmem", m.shmem},
-	    {"nr_shmem_hugepages", 0},
-	    {"nr_shmem_pmdmapped", 0},
-	    {"nr_file_hugepages", 0},
-	    {"nr_file_pmdmapped", 0},
-	    {"nr_anon_transparent_hugepages", 0},
-	    {"nr_kernel_stack", KB(m.kernel_stacks)},
-	    {"nr_page_table_pages", m.page_tables},
-	    {"nr_sec_page_table_pages", 0},
-	    {"nr_swapcached", 0},
+	};
+	const struct line line[] = {
 	    {"pgpgin", event(QUIRE_EV_PGPGIN)},
 	    {"pgpgout", event(QUIRE_EV_PGPGOUT)},
 	    {"pswpin", 0},
@@ -178,7 +188,9 @@ int proc_show_vmstat(struct seq *s, struct proc_ctx *c)
 	    {"swap_ra_hit", 0},
 	    {"nr_unstable", 0},
 	};
-	show_counts(s, line, quire_array_size(line));
+	show_counts(s, "", zone, quire_array_size(zone));
+	show_node(s, "", &m);
+	show_counts(s, "", line, quire_array_size(line));
 	return 0;
 }
 
@@ -199,26 +211,8 @@ int proc_show_zoneinfo(struct seq *s, struct proc_ctx *c)
 	struct quire_meminfo m;
 	(void)c;
 	read_meminfo(&m);
-	const struct line line[] = {
-	    {"nr_inactive_anon", m.inactive_anon},
-	    {"nr_active_anon", m.active_anon},
-	    {"nr_inactive_file", m.inactive_file},
-	    {"nr_active_file", m.active_file},
-	    {"nr_unevictable", m.unevictable},
-	    {"nr_slab_reclaimable", m.slab_reclaimable},
-	    {"nr_slab_unreclaimable", m.slab_unreclaimable},
-	    {"nr_anon_pages", m.anon},
-	    {"nr_mapped", m.mapped},
-	    {"nr_file_pages", m.file_cache + m.shmem},
-	    {"nr_dirty", m.dirty},
-	    {"nr_writeback", m.writeback},
-	    {"nr_shmem", m.shmem},
-	    {"nr_kernel_stack", KB(m.kernel_stacks)},
-	    {"nr_page_table_pages", m.page_tables},
-	};
 	seq_puts(s, "Node 0, zone   Normal\n  per-node stats\n");
-	for (unsigned i = 0; i < quire_array_size(line); i++)
-		seq_printf(s, "      %-12s %lu\n", line[i].name, line[i].n);
+	show_node(s, "      ", &m);
 	/* One mark only: who may wait leaves the reserve alone. */
 	seq_printf(s,
 		   "  pages free     %lu\n        boost    0\n        min      %lu\n"

@@ -199,18 +199,6 @@ static s64 text_write(struct file *f, struct iter *it, u64 *pos)
 	return r < 0 ? r : (s64)len;
 }
 
-static s64 text_seek(struct file *f, s64 off, int whence)
-{
-	if (whence == 1)
-		off += (s64)f->pos;
-	else if (whence != 0)
-		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = (u64)off;
-	return off;
-}
-
 static void text_release(struct file *f)
 {
 	struct text *t = f->private;
@@ -226,7 +214,7 @@ static int text_mmap(const struct file *f)
 static const struct file_ops text_ops = {
     .read = text_read,
     .write = text_write,
-    .seek = text_seek,
+    .seek = file_seek,
     .mmap = text_mmap,
     .release = text_release,
 };

@@ -293,6 +293,9 @@ void file_put(struct file *f);
 /* For pipes, sockets, memfd...: an open file over a new inode with no name in the tree;
  * label as /proc/PID/fd shows it ("pipe:[7]", "/memfd:x (deleted)"). */
 struct file *file_anon(const char *label, struct inode *i, const struct file_ops *ops, u32 flags);
+/* Set the position, from the start or from where it is; there is no end to count from.  The
+ * seek of directories and of what is made up on reading, and the last step of others'. */
+s64 file_seek(struct file *f, s64 off, int whence);
 /* Open by path, checking permissions as open(2).  0 or -errno. */
 int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **out);
 int file_open_path(const struct path *p, u32 flags, struct file **out);

@@ -43,6 +43,24 @@ int anon_install(struct file *f, u32 flags)
 	return fd;
 }
 
+int anon_install_pair(struct file *a, struct file *b, u32 flags, u64 ufds)
+{
+	int fd[2] = {anon_install(a, flags), -1}, r = fd[0];
+	if (r < 0) {
+		file_put(b);
+		return r;
+	}
+	r = fd[1] = anon_install(b, flags);
+	if (r >= 0)
+		r = copy_to_user(ufds, fd, sizeof(fd));
+	if (r < 0) {
+		fd_close(fd[0]);
+		if (fd[1] >= 0)
+			fd_close(fd[1]);
+	}
+	return r;
+}
+
 /* ---- eventfd ---------------------------------------------------------------------------- */
 
 #define EFD_SEMAPHORE 1u

@@ -25,6 +25,9 @@ void epoll_forget(struct file *f);
 struct file *anon_file(const char *label, const struct file_ops *ops, u32 flags, void *private);
 /* Install f (a reference that is consumed in any case) with O_CLOEXEC from flags. */
 int anon_install(struct file *f, u32 flags);
+/* Two descriptors, for a pipe or a pair of sockets, whose numbers go to user space.  Takes
+ * over both references.  0, or -errno and none is left. */
+int anon_install_pair(struct file *a, struct file *b, u32 flags, u64 ufds);
 
 /* rw.c: one read or write with all checks; pos null: the file's own position.
  * Bytes or -errno. */

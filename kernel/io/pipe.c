@@ -601,23 +601,8 @@ static long do_pipe_call(u64 ufds, u32 flags)
 	if (flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT))
 		return -EINVAL;
 	struct file *end[2];
-	int fd[2], r = make_pipe(end, flags & (O_NONBLOCK | O_DIRECT));
-	if (r)
-		return r;
-	fd[0] = anon_install(end[0], flags);
-	if (fd[0] < 0) {
-		file_put(end[1]);
-		return fd[0];
-	}
-	fd[1] = anon_install(end[1], flags);
-	r = fd[1] < 0 ? fd[1] : copy_to_user(ufds, fd, sizeof(fd));
-	if (r < 0) {
-		fd_close(fd[0]);
-		if (fd[1] >= 0)
-			fd_close(fd[1]);
-		return r;
-	}
-	return 0;
+	int r = make_pipe(end, flags & (O_NONBLOCK | O_DIRECT));
+	return r ? r : anon_install_pair(end[0], end[1], flags, ufds);
 }
 
 SYSCALL1(pipe, u64, ufds)

@@ -164,6 +164,24 @@ static void time_left(u64 uaddr, u64 deadline, u64 unit)
 	copy_to_user_partial(uaddr, &ts, sizeof(ts));
 }
 
+#define LOOK_AGAIN (-EAGAIN)
+
+/* All were asked, and so many are ready: what the call returns, or, after a sleep until
+ * something may have changed, LOOK_AGAIN; the last look is one with no deadline left. */
+static long sleep_or_end(struct poller *p, long ready, u64 *deadline)
+{
+	if (ready || !*deadline)
+		return ready;
+	if (p->failed)
+		return -ENOMEM;
+	int r = poller_sleep(p, *deadline);
+	if (r == -EINTR)
+		return r;
+	if (r == -ETIMEDOUT)
+		*deadline = 0;
+	return LOOK_AGAIN;
+}
+
 /* ---- poll ------------------------------------------------------------------------------- */
 
 struct pollfd {
@@ -186,15 +204,9 @@ static long poll_loop(struct pollfd *fds, struct file **files, u32 n, u64 deadli
 			ready += got != 0;
 		}
 		wait = false; /* the waiters stay where they are */
-		if (ready || !deadline)
-			return ready;
-		if (p->failed)
-			return -ENOMEM;
-		int r = poller_sleep(p, deadline);
-		if (r == -EINTR)
-			return -EINTR;
-		if (r == -ETIMEDOUT)
-			deadline = 0;
+		long r = sleep_or_end(p, ready, &deadline);
+		if (r != LOOK_AGAIN)
+			return r;
 	}
 }
 
@@ -308,15 +320,9 @@ static long select_loop(struct sets *s, u64 deadline, struct poller *p)
 				}
 		}
 		wait = false;
-		if (ready || !deadline)
-			return ready;
-		if (p->failed)
-			return -ENOMEM;
-		int r = poller_sleep(p, deadline);
-		if (r == -EINTR)
-			return -EINTR;
-		if (r == -ETIMEDOUT)
-			deadline = 0;
+		long r = sleep_or_end(p, ready, &deadline);
+		if (r != LOOK_AGAIN)
+			return r;
 	}
 }
 

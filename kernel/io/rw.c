@@ -14,46 +14,35 @@
 
 #define BOUNCE 16384u /* bytes moved at once from file to file */
 
-static s64 check_iter(struct iter *it)
+/* A move by a file's read or write; pos null: at its own position, which moves on. */
+static s64 move(struct file *f, s64 (*op)(struct file *f, struct iter *it, u64 *pos),
+		struct iter *it, u64 *pos)
 {
-	if (it->left > MAX_RW_COUNT)
-		it->left = MAX_RW_COUNT;
-	return 0;
-}
-
-/* A read (write) was tried, and gave r: for /proc/PID/io. */
-static s64 count_read(s64 r)
-{
-	struct io_counts *io = &current()->io;
-	io->syscr++;
-	io->rchar += r > 0 ? (u64)r : 0;
-	return r;
-}
-static s64 count_write(s64 r)
-{
-	struct io_counts *io = &current()->io;
-	io->syscw++;
-	io->wchar += r > 0 ? (u64)r : 0;
+	it->left = quire_min(it->left, MAX_RW_COUNT);
+	if (pos)
+		return op(f, it, pos);
+	if (!f->seekable) {
+		u64 none = 0;
+		return op(f, it, &none);
+	}
+	mutex_lock(&f->pos_lock);
+	s64 r = op(f, it, &f->pos);
+	mutex_unlock(&f->pos_lock);
 	return r;
 }
 
+/* For /proc/PID/io, here and below: what was tried, and what came of it. */
 s64 io_read(struct file *f, struct iter *it, u64 *pos)
 {
 	if (!f->can_read)
 		return -EBADF;
 	if (quire_unlikely(!f->ops->read))
 		return f->inode && S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
-	check_iter(it);
-	if (pos)
-		return count_read(f->ops->read(f, it, pos));
-	if (!f->seekable) {
-		u64 none = 0;
-		return count_read(f->ops->read(f, it, &none));
-	}
-	mutex_lock(&f->pos_lock);
-	s64 r = f->ops->read(f, it, &f->pos);
-	mutex_unlock(&f->pos_lock);
-	return count_read(r);
+	s64 r = move(f, f->ops->read, it, pos);
+	struct io_counts *io = &current()->io;
+	io->syscr++;
+	io->rchar += r > 0 ? (u64)r : 0;
+	return r;
 }
 
 s64 io_write(struct file *f, struct iter *it, u64 *pos)
@@ -62,17 +51,16 @@ s64 io_write(struct file *f, struct iter *it, u64 *pos)
 		return -EBADF;
 	if (quire_unlikely(!f->ops->write))
 		return -EINVAL;
-	check_iter(it);
-	if (pos)
-		return count_write(f->ops->write(f, it, pos));
-	if (!f->seekable) {
-		u64 none = 0;
-		return count_write(f->ops->write(f, it, &none));
-	}
-	mutex_lock(&f->pos_lock);
-	s64 r = f->ops->write(f, it, &f->pos);
-	mutex_unlock(&f->pos_lock);
-	return count_write(r);
+	s64 r = move(f, f->ops->write, it, pos);
+	struct io_counts *io = &current()->io;
+	io->syscw++;
+	io->wchar += r > 0 ? (u64)r : 0;
+	return r;
+}
+
+static inline s64 read_or_write(struct file *f, struct iter *it, u64 *pos, bool write)
+{
+	return write ? io_write(f, it, pos) : io_read(f, it, pos);
 }
 
 /* A user range that can't be one at all is refused before anything is moved. */
@@ -100,7 +88,7 @@ static s64 rw_here(int fd, u64 buf, u64 len, bool write)
 	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
 	s64 r = rw_check(f, buf, len, write);
 	if (!r)
-		r = write ? io_write(f, &it, NULL) : io_read(f, &it, NULL);
+		r = read_or_write(f, &it, NULL, write);
 	file_put(f);
 	return r;
 }
@@ -126,23 +114,25 @@ static s64 rw_at(int fd, struct iter *it, u64 buf, u64 len, s64 pos, bool write)
 	u64 p = (u64)pos;
 	s64 r = f->seekable ? rw_check(f, buf, len, write) : -ESPIPE;
 	if (!r)
-		r = write ? io_write(f, it, &p) : io_read(f, it, &p);
+		r = read_or_write(f, it, &p, write);
 	file_put(f);
 	return r;
 }
 
-SYSCALL4(pread64, int, fd, u64, buf, u64, len, s64, pos)
+static s64 buffer_at(int fd, u64 buf, u64 len, s64 pos, bool write)
 {
 	struct iovec iov;
 	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-	return rw_at(fd, &it, buf, len, pos, false);
+	return rw_at(fd, &it, buf, len, pos, write);
 }
 
+SYSCALL4(pread64, int, fd, u64, buf, u64, len, s64, pos)
+{
+	return buffer_at(fd, buf, len, pos, false);
+}
 SYSCALL4(pwrite64, int, fd, u64, buf, u64, len, s64, pos)
 {
-	struct iovec iov;
-	struct iter it = iter_user(&iov, buf, quire_min(len, MAX_RW_COUNT));
-	return rw_at(fd, &it, buf, len, pos, true);
+	return buffer_at(fd, buf, len, pos, true);
 }
 
 static s64 vector(int fd, u64 uvec, u64 count, bool write)
@@ -154,7 +144,7 @@ static s64 vector(int fd, u64 uvec, u64 count, bool write)
 	struct iovec *storage = NULL;
 	s64 r = iter_import(&it, &storage, uvec, count);
 	if (r > 0)
-		r = write ? io_write(f, &it, NULL) : io_read(f, &it, NULL);
+		r = read_or_write(f, &it, NULL, write);
 	else if (!r && !(write ? f->can_write : f->can_read))
 		r = -EBADF;
 	quire_kfree(storage);
@@ -243,6 +233,14 @@ SYSCALL3(lseek, int, fd, s64, off, int, whence)
 
 /* ---- from file to file ------------------------------------------------------------------ */
 
+static void put_both(struct file *a, struct file *b)
+{
+	if (a)
+		file_put(a);
+	if (b)
+		file_put(b);
+}
+
 /* Write all of buf; pos null: the file's own position.  Bytes, or -errno when none. */
 static s64 write_all(struct file *f, const char *buf, size_t n, u64 *pos)
 {
@@ -318,10 +316,7 @@ SYSCALL4(sendfile, int, out_fd, int, in_fd, u64, upos, u64, count)
 		return -EFAULT;
 	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
 	s64 r = send_file(out, in, upos ? &pos : NULL, count);
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
+	put_both(in, out);
 	/* Whatever came of it. */
 	return upos && put_user_u64(upos, pos) ? -EFAULT : r;
 }
@@ -361,10 +356,7 @@ SYSCALL6(splice, int, in_fd, u64, uin, int, out_fd, u64, uout, u64, len, u32, fl
 	if (r > 0 && ((uin && put_user_u64(uin, in_pos)) || (uout && put_user_u64(uout, out_pos))))
 		r = -EFAULT;
 end:
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
+	put_both(in, out);
 	return r;
 }
 
@@ -378,10 +370,7 @@ SYSCALL4(tee, int, in_fd, int, out_fd, u64, len, u32, flags)
 		r = file_is_pipe(in) && file_is_pipe(out) && in->private != out->private
 			? pipe_tee(in, out, quire_min(len, MAX_RW_COUNT), flags & SPLICE_F_NONBLOCK)
 			: -EINVAL;
-	if (in)
-		file_put(in);
-	if (out)
-		file_put(out);
+	put_both(in, out);
 	return r;
 }
 

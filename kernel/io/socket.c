@@ -193,7 +193,7 @@ SYSCALL3(socket, int, family, u32, type, int, protocol)
 
 SYSCALL4(socketpair, int, family, u32, type, int, protocol, u64, ufds)
 {
-	int r = check_type(family, type, protocol), fd[2];
+	int r = check_type(family, type, protocol);
 	if (r)
 		return r;
 	struct unix_sock *a = unix_new(real_type(type)), *b = unix_new(real_type(type));
@@ -207,20 +207,7 @@ SYSCALL4(socketpair, int, family, u32, type, int, protocol, u64, ufds)
 			file_put(fb);
 		return -ENOMEM;
 	}
-	fd[0] = anon_install(fa, type);
-	if (fd[0] < 0) {
-		file_put(fb);
-		return fd[0];
-	}
-	fd[1] = anon_install(fb, type);
-	r = fd[1] < 0 ? fd[1] : copy_to_user(ufds, fd, sizeof(fd));
-	if (r < 0) {
-		fd_close(fd[0]);
-		if (fd[1] >= 0)
-			fd_close(fd[1]);
-		return r;
-	}
-	return 0;
+	return anon_install_pair(fa, fb, type, ufds);
 }
 
 SYSCALL3(bind, int, fd, u64, uaddr, u32, len)
@@ -312,31 +299,29 @@ SYSCALL4(accept4, int, fd, u64, uaddr, u64, ulen, u32, flags)
 	return do_accept_call(fd, uaddr, ulen, flags);
 }
 
-SYSCALL3(getsockname, int, fd, u64, uaddr, u64, ulen)
+static long get_name(int fd, u64 uaddr, u64 ulen, bool of_peer)
 {
 	struct file *f;
 	long r;
-	struct unix_sock *s = get_sock(fd, &f, &r);
+	struct unix_sock *s = get_sock(fd, &f, &r), *peer = NULL;
 	if (!s)
 		return r;
-	r = export_name(&s->name, uaddr, ulen);
+	if (of_peer)
+		s = peer = unix_peer(s);
+	r = s ? export_name(&s->name, uaddr, ulen) : -ENOTCONN;
+	if (peer)
+		unix_put(peer);
 	file_put(f);
 	return r;
 }
 
+SYSCALL3(getsockname, int, fd, u64, uaddr, u64, ulen)
+{
+	return get_name(fd, uaddr, ulen, false);
+}
 SYSCALL3(getpeername, int, fd, u64, uaddr, u64, ulen)
 {
-	struct file *f;
-	long r;
-	struct unix_sock *s = get_sock(fd, &f, &r);
-	if (!s)
-		return r;
-	struct unix_sock *p = unix_peer(s);
-	r = p ? export_name(&p->name, uaddr, ulen) : -ENOTCONN;
-	if (p)
-		unix_put(p);
-	file_put(f);
-	return r;
+	return get_name(fd, uaddr, ulen, true);
 }
 
 SYSCALL2(shutdown, int, fd, int, how)
@@ -476,31 +461,30 @@ static long recv_message(struct file *f, u64 umsg, u32 flags)
 	return r;
 }
 
-SYSCALL3(sendmsg, int, fd, u64, umsg, u32, flags)
+static long one_message(int fd, u64 umsg, u32 flags, bool send)
 {
 	struct file *f;
 	long r;
 	if (!get_sock(fd, &f, &r))
 		return r;
-	r = send_message(f, umsg, flags);
+	r = send ? send_message(f, umsg, flags) : recv_message(f, umsg, flags);
 	file_put(f);
 	return r;
 }
 
+SYSCALL3(sendmsg, int, fd, u64, umsg, u32, flags)
+{
+	return one_message(fd, umsg, flags, true);
+}
 SYSCALL3(recvmsg, int, fd, u64, umsg, u32, flags)
 {
-	struct file *f;
-	long r;
-	if (!get_sock(fd, &f, &r))
-		return r;
-	r = recv_message(f, umsg, flags);
-	file_put(f);
-	return r;
+	return one_message(fd, umsg, flags, false);
 }
 
 #define MMSG_SIZE (sizeof(struct msghdr_k) + 8)
 
-SYSCALL4(sendmmsg, int, fd, u64, umsgs, u32, n, u32, flags)
+/* How many messages were moved; an error only where there was none. */
+static long many_messages(int fd, u64 umsgs, u32 n, u32 flags, u64 deadline, bool send)
 {
 	struct file *f;
 	long r;
@@ -508,44 +492,34 @@ SYSCALL4(sendmmsg, int, fd, u64, umsgs, u32, n, u32, flags)
 	if (!get_sock(fd, &f, &r))
 		return r;
 	r = 0;
-	for (n = quire_min(n, UIO_MAX); done < n; done++) {
+	for (n = quire_min(n, UIO_MAX); done < n;) {
 		u64 at = umsgs + done * MMSG_SIZE;
-		r = send_message(f, at, flags);
+		u32 how = flags & ~(u32)MSG_WAITFORONE;
+		if (done && (flags & MSG_WAITFORONE))
+			how |= MSG_DONTWAIT;
+		r = send ? send_message(f, at, flags) : recv_message(f, at, how);
 		if (r >= 0)
 			r = put_user_u32(at + sizeof(struct msghdr_k), (u32)r);
 		if (r < 0)
+			break;
+		done++;
+		if (!send && time_ns() >= deadline)
 			break;
 	}
 	file_put(f);
 	return done ? done : r;
 }
 
+SYSCALL4(sendmmsg, int, fd, u64, umsgs, u32, n, u32, flags)
+{
+	return many_messages(fd, umsgs, n, flags, 0, true);
+}
+
 SYSCALL5(recvmmsg, int, fd, u64, umsgs, u32, n, u32, flags, u64, uts)
 {
-	struct file *f;
 	u64 deadline;
-	u32 done = 0;
 	long r = deadline_from_user(uts, &deadline);
-	if (r || !get_sock(fd, &f, &r))
-		return r;
-	r = 0;
-	for (n = quire_min(n, UIO_MAX); done < n; done++) {
-		u64 at = umsgs + done * MMSG_SIZE;
-		u32 how = flags & ~(u32)MSG_WAITFORONE;
-		if (done && (flags & MSG_WAITFORONE))
-			how |= MSG_DONTWAIT;
-		r = recv_message(f, at, how);
-		if (r >= 0)
-			r = put_user_u32(at + sizeof(struct msghdr_k), (u32)r);
-		if (r < 0)
-			break;
-		if (time_ns() >= deadline) {
-			done++;
-			break;
-		}
-	}
-	file_put(f);
-	return done ? done : r;
+	return r ? r : many_messages(fd, umsgs, n, flags, deadline, false);
 }
 
 /* ---- options ---------------------------------------------------------------------------- */

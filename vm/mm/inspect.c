@@ -58,34 +58,6 @@ bool quire_mm_vma_at(struct quire_mm *mm, u64 addr, struct quire_vma_info *out)
 	return v != NULL;
 }
 
-/* Call fn for every entry of level 1 in [start, end) of v that has a table, under the
- * table's lock.  fn returns true when the entry's translations are stale. */
-static void walk(struct vma *v, u64 start, u64 end,
-		 bool (*fn)(struct vma *v, struct pt_cursor *c, struct pte e, void *arg), void *arg)
-{
-	struct tlb_gather g;
-	u64 addr = start;
-
-	gather_init(&g, v->mm, false);
-	while (addr < end) {
-		struct pt_cursor c;
-
-		pt_find(&c, v->mm, addr);
-		if (c.level > 1) {
-			addr = quire_round_down(addr, pt_span(c.level)) + pt_span(c.level);
-			continue;
-		}
-		pt_lock(&c);
-		do {
-			addr = c.addr + QUIRE_PAGE_SIZE;
-			if (fn(v, &c, pt_get(&c), arg))
-				gather_range(&g, c.addr, addr);
-		} while (addr < end && pt_next(&c));
-		pt_unlock(&c);
-	}
-	gather_flush(&g);
-}
-
 /* Was the retired page one of a file's, which keeps it? */
 static bool poisoned_file(struct pte e)
 {
@@ -96,8 +68,13 @@ static bool poisoned_file(struct pte e)
 
 /* ---- smaps --------------------------------------------------------------------------- */
 
+struct smaps_walk {
+	bool locked; /* the VMA is */
+	struct quire_smaps *out;
+};
+
 /* A page that was retired counts on, as its last user's. */
-static void smaps_poisoned(const struct vma *v, bool file, struct quire_smaps *s)
+static void smaps_poisoned(bool locked, bool file, struct quire_smaps *s)
 {
 	const u64 share = QUIRE_PAGE_SIZE << QUIRE_PSS_SHIFT;
 
@@ -108,16 +85,17 @@ static void smaps_poisoned(const struct vma *v, bool file, struct quire_smaps *s
 	s->private_dirty += QUIRE_PAGE_SIZE;
 	s->referenced += QUIRE_PAGE_SIZE;
 	s->anonymous += file ? 0 : QUIRE_PAGE_SIZE;
-	s->locked += v->flags & VM_LOCKED ? share : 0;
+	s->locked += locked ? share : 0;
 }
 
-static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *arg)
+static bool smaps_entry(struct pt_cursor *c, struct pte e, void *arg)
 {
-	struct quire_smaps *s = arg;
+	const struct smaps_walk *w = arg;
+	struct quire_smaps *s = w->out;
 
 	(void)c;
 	if (!pte_none(e) && pte_kind(e) == PTE_KIND_POISON)
-		smaps_poisoned(v, poisoned_file(e), s);
+		smaps_poisoned(w->locked, poisoned_file(e), s);
 	if (!pte_present(e) || (e.v & PTE_SPECIAL))
 		return false;
 	struct page *p = pfn_page(pte_pfn(e));
@@ -142,7 +120,7 @@ static bool smaps_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *
 		s->anonymous += QUIRE_PAGE_SIZE;
 	if (anon && !dirty && !page_test(p, PG_SWAPBACKED))
 		s->lazyfree += QUIRE_PAGE_SIZE;
-	if (v->flags & VM_LOCKED)
+	if (w->locked)
 		s->locked += share;
 	if (page_test(p, PG_ACTIVE))
 		s->active += QUIRE_PAGE_SIZE;
@@ -160,8 +138,11 @@ void quire_mm_smaps(struct quire_mm *mm, u64 start, u64 end, struct quire_smaps 
 	start &= QUIRE_PAGE_MASK;
 	end = quire_round_up(end, QUIRE_PAGE_SIZE);
 	read_lock(&mm->mmap_lock);
-	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to)
-		walk(v, start, to, smaps_entry, out);
+	for (; (v = vma_part(&mm->index, &start, end, &to, &hole)); start = to) {
+		struct smaps_walk w = {v->flags & VM_LOCKED, out};
+
+		pt_walk(mm, start, to, smaps_entry, &w);
+	}
 	read_unlock(&mm->mmap_lock);
 }
 
@@ -225,9 +206,9 @@ void quire_mm_pagemap(struct quire_mm *mm, u64 addr, u64 n, u64 *out)
 
 /* ---- what is locked ------------------------------------------------------------------------ */
 
-static bool count_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *arg)
+static bool count_entry(struct pt_cursor *c, struct pte e, void *arg)
 {
-	(void)v, (void)c;
+	(void)c;
 	if (pte_present(e) && !(e.v & PTE_SPECIAL))
 		++*(u64 *)arg;
 	return false;
@@ -244,7 +225,7 @@ u64 quire_mlocked(void)
 		read_lock(&mm->mmap_lock);
 		for (struct vma *v = vma_find(&mm->index, 0); v; v = vma_next(&mm->index, v))
 			if (v->flags & VM_LOCKED)
-				walk(v, v->start, v->end, count_entry, &n);
+				pt_walk(mm, v->start, v->end, count_entry, &n);
 		read_unlock(&mm->mmap_lock);
 	}
 	return n;
@@ -254,11 +235,10 @@ u64 quire_mlocked(void)
 
 enum { CLEAR_ALL = 1, CLEAR_ANON, CLEAR_FILE, CLEAR_SOFT_DIRTY, CLEAR_PEAK };
 
-static bool clear_entry(struct vma *v, struct pt_cursor *c, struct pte e, void *arg)
+static bool clear_entry(struct pt_cursor *c, struct pte e, void *arg)
 {
 	int what = *(const int *)arg;
 
-	(void)v;
 	if (what == CLEAR_SOFT_DIRTY) {
 		if (pte_none(e) || !(e.v & (PTE_SOFTDIRTY | PTE_W)))
 			return false;
@@ -296,7 +276,7 @@ int quire_mm_clear_refs(struct quire_mm *mm, int what)
 		if (what == CLEAR_SOFT_DIRTY)
 			vma_set_flags(v, v->flags & ~VM_SOFTDIRTY);
 		if (!special)
-			walk(v, v->start, v->end, clear_entry, &what);
+			pt_walk(mm, v->start, v->end, clear_entry, &what);
 		vma_write_unlock(v);
 	}
 	write_unlock(&mm->mmap_lock);

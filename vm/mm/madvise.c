@@ -87,40 +87,18 @@ static int advise_dontneed(struct vma *v, u64 start, u64 end, int advice)
 	return 0;
 }
 
-/* Go over the present entries of [start, end) that have a page of their own, each under
- * its table's lock; fn returns true when translations of the entry are stale. */
-static void for_each_page(struct vma *v, u64 start, u64 end,
-			  bool (*fn)(struct pt_cursor *c, struct pte e, struct page *p))
+/* The page of its own that a present entry maps; or null. */
+static struct page *own_page(struct pte e)
 {
-	struct tlb_gather g;
-	u64 addr = start;
-
-	gather_init(&g, v->mm, false);
-	while (addr < end) {
-		struct pt_cursor c;
-
-		pt_find(&c, v->mm, addr);
-		if (c.level > 1) {
-			addr = quire_round_down(addr, pt_span(c.level)) + pt_span(c.level);
-			continue;
-		}
-		pt_lock(&c);
-		do {
-			struct pte e = pt_get(&c);
-
-			addr = c.addr + QUIRE_PAGE_SIZE;
-			if (pte_present(e) && !(e.v & PTE_SPECIAL) &&
-			    fn(&c, e, pfn_page(pte_pfn(e))))
-				gather_range(&g, c.addr, addr);
-		} while (addr < end && pt_next(&c));
-		pt_unlock(&c);
-	}
-	gather_flush(&g);
+	return pte_present(e) && !(e.v & PTE_SPECIAL) ? pfn_page(pte_pfn(e)) : NULL;
 }
 
-static bool free_page_lazily(struct pt_cursor *c, struct pte e, struct page *p)
+static bool free_page_lazily(struct pt_cursor *c, struct pte e, void *arg)
 {
-	if (!page_test(p, PG_ANON))
+	struct page *p = own_page(e);
+
+	(void)arg;
+	if (!p || !page_test(p, PG_ANON))
 		return false;
 	if (page_test(p, PG_DIRTY)) {
 		/* The others still want it. */
@@ -135,9 +113,12 @@ static bool free_page_lazily(struct pt_cursor *c, struct pte e, struct page *p)
 	return true;
 }
 
-static bool make_page_cold(struct pt_cursor *c, struct pte e, struct page *p)
+static bool make_page_cold(struct pt_cursor *c, struct pte e, void *arg)
 {
-	if (__atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
+	struct page *p = own_page(e);
+
+	(void)arg;
+	if (!p || __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) != 1)
 		return false;
 	page_clear(p, PG_REFERENCED);
 	if (!(e.v & PTE_A))
@@ -150,7 +131,7 @@ static int advise_free(struct vma *v, u64 start, u64 end)
 {
 	if (!vma_anonymous(v) || (v->flags & VM_LOCKED))
 		return -EINVAL;
-	for_each_page(v, start, end, free_page_lazily);
+	pt_walk(v->mm, start, end, free_page_lazily, NULL);
 	return 0;
 }
 
@@ -164,13 +145,10 @@ static bool maps_alone(struct quire_mm *mm, u64 addr)
 	if (c.level > 1)
 		return false;
 	pt_lock(&c);
-	struct pte e = pt_get(&c);
-	if (pte_present(e) && !(e.v & PTE_SPECIAL)) {
-		struct page *p = pfn_page(pte_pfn(e));
-
+	struct page *p = own_page(pt_get(&c));
+	if (p)
 		alone =
 		    !page_test(p, PG_ANON) && __atomic_load_n(&p->mapcount, __ATOMIC_RELAXED) == 1;
-	}
 	pt_unlock(&c);
 	return alone;
 }
@@ -190,7 +168,7 @@ static int advise_cold(struct vma *v, u64 start, u64 end, bool out)
 {
 	if (v->flags & (VM_LOCKED | VM_PFNMAP))
 		return -EINVAL;
-	for_each_page(v, start, end, make_page_cold);
+	pt_walk(v->mm, start, end, make_page_cold, NULL);
 	if (!out || !v->mapping)
 		return 0;
 	/* Private copies have nowhere to go without swap; the file's own pages do. */

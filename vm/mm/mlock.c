@@ -65,32 +65,19 @@ static int lock_error(int err)
 
 /* ---- flags --------------------------------------------------------------------------- */
 
-/* Mark (or unmark) the pages that [start, end) has already. */
-static void mark_pages(struct vma *v, u64 start, u64 end, bool locked)
+/* Mark (or unmark) the page that an entry has already. */
+static bool mark_page(struct pt_cursor *c, struct pte e, void *arg)
 {
-	u64 addr = start;
+	bool locked = *(const bool *)arg;
 
-	while (addr < end) {
-		struct pt_cursor c;
+	(void)c;
+	if (pte_present(e) && !(e.v & PTE_SPECIAL)) {
+		struct page *p = pfn_page(pte_pfn(e));
 
-		pt_find(&c, v->mm, addr);
-		if (c.level > 1) {
-			addr = quire_round_down(addr, pt_span(c.level)) + pt_span(c.level);
-			continue;
-		}
-		pt_lock(&c);
-		do {
-			struct pte e = pt_get(&c);
-
-			addr += QUIRE_PAGE_SIZE;
-			if (!pte_present(e) || (e.v & PTE_SPECIAL))
-				continue;
-			struct page *p = pfn_page(pte_pfn(e));
-			if (page_test(p, PG_MLOCKED) != locked)
-				locked ? page_set(p, PG_MLOCKED) : page_clear(p, PG_MLOCKED);
-		} while (addr < end && pt_next(&c));
-		pt_unlock(&c);
+		if (page_test(p, PG_MLOCKED) != locked)
+			locked ? page_set(p, PG_MLOCKED) : page_clear(p, PG_MLOCKED);
 	}
+	return false;
 }
 
 static int lock_part(struct vma *v, u64 start, u64 end, u64 lockflags)
@@ -107,8 +94,10 @@ static int lock_part(struct vma *v, u64 start, u64 end, u64 lockflags)
 	if (err)
 		return err;
 	if ((old ^ flags) & VM_LOCKED) {
-		mark_pages(now, start, end, flags & VM_LOCKED);
-		mm->locked_vm += (u64)(flags & VM_LOCKED ? pages : -pages);
+		bool locked = flags & VM_LOCKED;
+
+		pt_walk(mm, start, end, mark_page, &locked);
+		mm->locked_vm += (u64)(locked ? pages : -pages);
 	}
 	vma_write_unlock(now);
 	return 0;

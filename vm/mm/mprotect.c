@@ -75,19 +75,12 @@ static u64 protect_table(struct vma *v, struct pt_cursor *c, u64 end, struct tlb
 static void protect_range(struct vma *v, u64 start, u64 end)
 {
 	struct tlb_gather g;
+	struct pt_cursor c;
 	u64 addr = start;
 
 	gather_init(&g, v->mm, false);
-	while (addr < end) {
-		struct pt_cursor c;
-
-		pt_find(&c, v->mm, addr);
-		if (c.level > 1) {
-			addr = quire_round_down(addr, pt_span(c.level)) + pt_span(c.level);
-			continue;
-		}
+	while (pt_find_table(&c, v->mm, &addr, end))
 		addr = protect_table(v, &c, end, &g);
-	}
 	gather_flush(&g);
 }
 

@@ -78,6 +78,17 @@ void pt_find(struct pt_cursor *c, struct quire_mm *mm, u64 addr)
 	descend_mm(c, addr, 1);
 }
 
+bool pt_find_table(struct pt_cursor *c, struct quire_mm *mm, u64 *addr, u64 end)
+{
+	while (*addr < end) {
+		pt_find(c, mm, *addr);
+		if (c->level == 1)
+			return true;
+		*addr = pt_end(c);
+	}
+	return false;
+}
+
 void pt_find_at(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level)
 {
 	c->mm = mm;

@@ -53,3 +53,23 @@ void gather_flush(struct tlb_gather *g)
 	}
 	reset(g);
 }
+
+void pt_walk(struct quire_mm *mm, u64 start, u64 end,
+	     bool (*fn)(struct pt_cursor *c, struct pte e, void *arg), void *arg)
+{
+	struct tlb_gather g;
+	struct pt_cursor c;
+	u64 addr = start;
+
+	gather_init(&g, mm, false);
+	while (pt_find_table(&c, mm, &addr, end)) {
+		pt_lock(&c);
+		do {
+			addr = c.addr + QUIRE_PAGE_SIZE;
+			if (fn(&c, pt_get(&c), arg))
+				gather_range(&g, c.addr, addr);
+		} while (addr < end && pt_next(&c));
+		pt_unlock(&c);
+	}
+	gather_flush(&g);
+}

@@ -127,6 +127,10 @@ int pt_make(struct pt_cursor *c, struct quire_mm *mm, u64 addr, unsigned level, 
 void pt_find_root(struct pt_cursor *c, struct pfn root, u64 addr);
 int pt_make_root(struct pt_cursor *c, struct pfn root, u64 addr, unsigned level, unsigned gfp);
 
+/* Stand on the entry of level 1 of *addr, or of the next address that has a table, which
+ * is then *addr; false: there is none below end.  For loops over a range. */
+bool pt_find_table(struct pt_cursor *c, struct quire_mm *mm, u64 *addr, u64 end);
+
 /* Lock the table the cursor stands in. */
 static inline void pt_lock(struct pt_cursor *c) ACQUIRES(c->table->ptl) NO_TSA
 {
@@ -245,6 +249,12 @@ void gather_table(struct tlb_gather *g, struct page *table);
 /* Flush and free what has been collected; the gather can be used on.  No page-table
  * lock held. */
 void gather_flush(struct tlb_gather *g);
+
+/* Call fn for every entry of level 1 in [start, end) that has a table, under the table's
+ * lock.  fn returns true when the entry's translations are stale: they are flushed before
+ * this returns. */
+void pt_walk(struct quire_mm *mm, u64 start, u64 end,
+	     bool (*fn)(struct pt_cursor *c, struct pte e, void *arg), void *arg);
 
 /* Free every table that serves only [floor, ceiling) and is inside it as a whole:
  * unlinks, and gives them to the gather.  All entries below are none.  The caller

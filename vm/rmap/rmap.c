@@ -107,13 +107,28 @@ static u64 address_in(const struct vma *v, u64 pgoff)
 	return v->start + ((pgoff - v->pgoff) << QUIRE_PAGE_SHIFT);
 }
 
+/* Call fn for the VMAs of a tree that have page p; `member` is where in a VMA its nodes are. */
+static enum rmap_walked walk_tree(struct interval *tree, size_t member, struct page *p,
+				  bool (*fn)(struct page *, struct vma *, u64, void *), void *arg)
+{
+	u64 index = p->index;
+
+	for (struct interval *n = interval_first(tree, index, index); n;
+	     n = interval_next(n, index, index)) {
+		struct vma *v = (struct vma *)((char *)n - member);
+
+		if (!fn(p, v, address_in(v, index), arg))
+			return RMAP_STOPPED;
+	}
+	return RMAP_ALL;
+}
+
 static NO_TSA enum rmap_walked walk_anon(struct page *p, bool wait,
 					 bool (*fn)(struct page *, struct vma *, u64, void *),
 					 void *arg)
 {
 	struct anon_vma *av = page_anon_vma_get(p);
-	enum rmap_walked result = RMAP_ALL;
-	u64 index = p->index;
+	enum rmap_walked result;
 
 	if (!av)
 		return RMAP_ALL;
@@ -123,15 +138,7 @@ static NO_TSA enum rmap_walked walk_anon(struct page *p, bool wait,
 		anon_vma_put(av);
 		return RMAP_BUSY;
 	}
-	for (struct interval *n = interval_first(av->tree, index, index); n;
-	     n = interval_next(n, index, index)) {
-		struct vma *v = quire_container_of(n, struct vma, anon);
-
-		if (!fn(p, v, address_in(v, index), arg)) {
-			result = RMAP_STOPPED;
-			break;
-		}
-	}
+	result = walk_tree(av->tree, offsetof(struct vma, anon), p, fn, arg);
 	read_unlock(&av->lock);
 	anon_vma_put(av);
 	return result;
@@ -141,9 +148,8 @@ NO_TSA enum rmap_walked rmap_walk_how(struct page *p, bool wait,
 				      bool (*fn)(struct page *, struct vma *, u64, void *),
 				      void *arg)
 {
-	enum rmap_walked result = RMAP_ALL;
+	enum rmap_walked result;
 	struct quire_mapping *m;
-	u64 index = p->index;
 
 	if (page_test(p, PG_ANON))
 		return walk_anon(p, wait, fn, arg);
@@ -154,15 +160,7 @@ NO_TSA enum rmap_walked rmap_walk_how(struct page *p, bool wait,
 		read_lock(&m->i_mmap_lock);
 	else if (!read_trylock(&m->i_mmap_lock))
 		return RMAP_BUSY;
-	for (struct interval *n = interval_first(m->i_mmap, index, index); n;
-	     n = interval_next(n, index, index)) {
-		struct vma *v = quire_container_of(n, struct vma, i_mmap);
-
-		if (!fn(p, v, address_in(v, index), arg)) {
-			result = RMAP_STOPPED;
-			break;
-		}
-	}
+	result = walk_tree(m->i_mmap, offsetof(struct vma, i_mmap), p, fn, arg);
 	read_unlock(&m->i_mmap_lock);
 	return result;
 }
