@@ -164,9 +164,9 @@ s64 quire_map_special(struct quire_mm *mm, u64 addr, const struct pfn *frames, u
 /* Copy n bytes at addr of mm to or from buf, faulting pages in as the owner would
  * (force: past missing permissions, as ptrace does).  How many bytes were copied. */
 size_t quire_mm_access(struct quire_mm *mm, u64 addr, void *buf, size_t n, bool write, bool force);
-/* Have addr's page there for another program's look or write, whatever its keys say: 0 or
- * -errno.  Sleeps. */
-int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write);
+/* Have the pages of len bytes at addr there for another program's look or write, whatever its
+ * keys say.  Of how many bytes they are there.  Sleeps. */
+u64 quire_mm_bring_in(struct quire_mm *mm, u64 addr, u64 len, bool write);
 
 /* One VMA, as /proc/PID/maps shows it. */
 struct quire_vma_info {

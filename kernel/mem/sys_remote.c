@@ -75,12 +75,8 @@ static size_t move_piece(struct quire_mm *mm, u64 addr, struct iter *local, void
 #define TURN_PAGES 1024UL
 static u64 bring_in(struct quire_mm *mm, u64 addr, u64 len, bool write)
 {
-	u64 at = addr & QUIRE_PAGE_MASK, end;
-	end = addr + quire_min(len, TURN_PAGES * QUIRE_PAGE_SIZE - (addr - at));
-	for (; at < end; at += QUIRE_PAGE_SIZE)
-		if (quire_mm_bring_in(mm, at, write))
-			break;
-	return at > addr ? quire_min(at, end) - addr : 0;
+	u64 turn = TURN_PAGES * QUIRE_PAGE_SIZE - (addr & ~QUIRE_PAGE_MASK);
+	return quire_mm_bring_in(mm, addr, quire_min(len, turn), write);
 }
 
 static s64 move_all(struct quire_mm *mm, const struct iovec *remote, u64 count, struct iter *local,

@@ -31,7 +31,7 @@ static void note_write(struct pt_cursor *c)
 
 /* Skip what the entry already allows.  The end of what needs nothing from addr on; nothing
  * is skipped that a key refuses, which doesn't count for foreign memory. */
-static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write, bool foreign)
+static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write, unsigned access)
 {
 	struct pt_cursor c;
 	struct vma *v;
@@ -39,13 +39,18 @@ static u64 skip_present(struct quire_mm *mm, u64 addr, u64 end, bool write, bool
 	quire_rcu_read_lock();
 	v = vma_find(&mm->index, addr);
 	if (v && vma_read_trylock(v)) {
-		if (v->start <= addr && addr < v->end && (foreign || !pkey_refuses(v, write))) {
+		if (v->start <= addr && addr < v->end &&
+		    ((access & FAULT_FOREIGN) || !pkey_refuses(v, write))) {
+			/* Who keeps a private page to read it may need one of its own. */
+			bool need_w =
+			    write || ((access & FAULT_UNSHARE) && !(v->flags & VM_SHARED));
+
 			end = quire_min(end, v->end);
 			pt_find(&c, mm, addr);
 			while (c.level == 1 && addr < end) {
 				struct pte e = pt_get(&c);
 
-				if (!(e.v & PTE_P) || !(e.v & PTE_U) || (write && !(e.v & PTE_W)))
+				if (!(e.v & PTE_P) || !(e.v & PTE_U) || (need_w && !(e.v & PTE_W)))
 					break;
 				if (write && !(e.v & PTE_D))
 					note_write(&c);
@@ -103,29 +108,33 @@ int populate_foreign(struct quire_mm *mm, u64 addr, bool write)
 	return populate_page(mm, addr, write, FAULT_FOREIGN);
 }
 
-int populate_pinned(struct quire_mm *mm, u64 addr, bool write)
+/* Up to end, or the first page that can't be had: *at is where it stopped. */
+static int populate(struct quire_mm *mm, u64 *at, u64 end, bool write, unsigned access)
 {
-	int r = populate_page(mm, addr, write, FAULT_FOREIGN | (write ? 0 : FAULT_UNSHARE));
+	while (*at < end) {
+		u64 next = skip_present(mm, *at, end, write, access);
 
-	if (!r && write)
-		skip_present(mm, addr, addr + QUIRE_PAGE_SIZE, true, true);
-	return r;
+		if (next == *at) {
+			int err = populate_page(mm, *at, write, access);
+
+			if (err)
+				return err;
+			next += QUIRE_PAGE_SIZE;
+			if (write && (access & FAULT_FOREIGN)) /* its entry counts as written */
+				skip_present(mm, *at, next, true, access);
+		}
+		*at = next;
+	}
+	return 0;
+}
+
+int populate_pinned(struct quire_mm *mm, u64 *at, u64 end, bool write)
+{
+	return populate(mm, at, end, write, FAULT_FOREIGN | (write ? 0 : FAULT_UNSHARE));
 }
 
 int populate_range(struct quire_mm *mm, u64 start, u64 end, bool write)
 {
-	int r = 0;
-
 	ASSERT(!((start | end) & ~QUIRE_PAGE_MASK) && start <= end);
-	while (!r && start < end) {
-		u64 next = skip_present(mm, start, end, write, false);
-
-		if (next > start) {
-			start = next;
-			continue;
-		}
-		r = populate_page(mm, start, write, QUIRE_KEY0);
-		start += QUIRE_PAGE_SIZE;
-	}
-	return r;
+	return populate(mm, &start, end, write, QUIRE_KEY0);
 }

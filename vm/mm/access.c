@@ -203,17 +203,27 @@ size_t quire_mm_access(struct quire_mm *mm, u64 addr, void *buf, size_t n, bool 
 	return done;
 }
 
-int quire_mm_bring_in(struct quire_mm *mm, u64 addr, bool write)
+u64 quire_mm_bring_in(struct quire_mm *mm, u64 addr, u64 len, bool write)
 {
-	struct look l = {.mm = mm, .addr = addr & QUIRE_PAGE_MASK, .write = write};
+	struct look l = {.mm = mm, .write = write};
+	u64 top = mm->layout.task_size, at = addr & QUIRE_PAGE_MASK, end;
 
-	if (addr >= mm->layout.task_size)
-		return -EFAULT;
-	read_lock(&mm->mmap_lock);
-	const struct vma *v = vma_find(&mm->index, l.addr);
-	bool refused = !v || v->start > l.addr || !allowed(v, &l); /* no stack grows for it */
-	read_unlock(&mm->mmap_lock);
-	return refused ? -EFAULT : populate_pinned(mm, l.addr, write);
+	if (addr >= top)
+		return 0;
+	len = quire_min(len, top - addr);
+	end = quire_round_up(addr + len, QUIRE_PAGE_SIZE);
+	while (at < end) {
+		u64 to = 0;
+
+		read_lock(&mm->mmap_lock);
+		const struct vma *v = vma_find(&mm->index, at);
+		if (v && v->start <= at && allowed(v, &l)) /* no stack grows for it */
+			to = quire_min(end, v->end);
+		read_unlock(&mm->mmap_lock);
+		if (!to || populate_pinned(mm, &at, to, write))
+			break;
+	}
+	return at > addr ? quire_min(at - addr, len) : 0;
 }
 
 /* ---- futex keys ---------------------------------------------------------------------- */
