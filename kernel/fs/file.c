@@ -214,7 +214,7 @@ static int check_open(const struct path *p, u32 flags, bool created)
 
 	if (S_ISLNK(i->mode))
 		return -ELOOP;
-	if ((flags & O_DIRECTORY) && !S_ISDIR(i->mode))
+	if ((flags & O_DIRECTORY) && !S_ISDIR(i->mode) && !created)
 		return -ENOTDIR;
 	if (flags & O_TRUNC)
 		want |= 2;
@@ -406,7 +406,6 @@ int file_open(int dirfd, const char *path, u32 flags, u32 mode, struct file **ou
 		err = walk_along(&w, path, LOOKUP_FOLLOW, false);
 		if (!err)
 			err = make_tmpfile(&w, mode, !(flags & O_EXCL));
-		flags &= ~(O_TMPFILE | O_CREAT);
 		created = true;
 	} else if (flags & O_CREAT) {
 		do {

@@ -13,13 +13,19 @@
 
 /* ---- open -------------------------------------------------------------------------------- */
 
+#define PATH_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
 static long open_at(int dirfd, u64 upath, u32 flags, u32 mode)
 {
 	struct file *f;
 	char *name;
 	int err, fd;
 
-	if ((flags & O_TMPFILE) == O_TMPFILE && (flags & O_ACCMODE) == O_RDONLY)
+	if (flags & O_PATH)
+		flags &= PATH_FLAGS;
+	/* O_TMPFILE has O_DIRECTORY in it, so that kernels that don't know it refuse it. */
+	if ((flags & O_TMPFILE & ~O_DIRECTORY) &&
+	    ((flags & (O_TMPFILE | O_CREAT)) != O_TMPFILE || (flags & O_ACCMODE) == O_RDONLY))
 		return -EINVAL;
 	name = name_from_user(upath, &err);
 	if (!name)
@@ -74,6 +80,8 @@ SYSCALL4(openat2, int, dirfd, u64, path, u64, uhow, u64, size)
 	    how.resolve >> 6)
 		return -EINVAL;
 	if (how.mode && !(how.flags & O_CREAT) && (how.flags & O_TMPFILE) != O_TMPFILE)
+		return -EINVAL;
+	if ((how.flags & O_PATH) && (how.flags & ~(u64)PATH_FLAGS))
 		return -EINVAL;
 	if (how.resolve) {
 		syscall_log_missing("openat2: RESOLVE_*");

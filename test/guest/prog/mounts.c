@@ -425,7 +425,12 @@ static void unnamed(void)
 	char p[64];
 
 	fresh();
+	R(open(".", O_RDWR | O_TMPFILE | O_CREAT, 0644));
+	R(open(".", O_RDONLY | O_TMPFILE, 0644));
+	R(open(".", O_RDWR | (O_TMPFILE & ~O_DIRECTORY), 0644));
+	R(open(".", O_RDWR | O_TMPFILE | O_PATH, 0644) >= 0);
 	int f = open(".", O_RDWR | O_TMPFILE, 0644);
+	R(fcntl(f, F_GETFL) & ~0100000);
 	R(linkat(f, "", AT_FDCWD, "1", AT_EMPTY_PATH));
 	R(stat("1", &st));
 	printf("   links %d\n", (int)st.st_nlink);
