@@ -71,14 +71,20 @@ static s64 size_limit(u64 pos, u64 n)
 }
 
 /*
- * Written pages that no store takes stay in memory for good.  So that files can't crowd
- * programs out, the last sixteenth of memory, at least 3 MiB, is not for them: -ENOSPC.
+ * Written pages that no store takes stay in memory for good.  So that they can't crowd
+ * programs out, the last sixteenth of memory, at least 3 MiB, is not for them once they have
+ * half of it: -ENOSPC.  Before that it isn't they who fill memory, and when it is out
+ * somebody is killed for a file's sake as for any other.
  */
 static int check_space(struct inode *i)
 {
 	u64 floor = quire_max(quire_total_pages() / 16, 768UL);
+	struct quire_meminfo m;
 
-	if (i->mapping.ops->write_pages)
+	if (i->mapping.ops->write_pages || quire_free_pages() >= floor)
+		return 0;
+	quire_meminfo(&m);
+	if (m.shmem + m.unevictable < m.total / 2)
 		return 0;
 	while (quire_free_pages() < floor)
 		if (!quire_reclaim(256))
