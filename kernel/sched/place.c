@@ -77,6 +77,8 @@ struct task *rq_or_pull_rt(struct rq *rq, struct task *next)
 {
 	unsigned cpu = this_cpu()->cpu;
 
+	if (next && rq_throttled(rq))
+		return next;
 	for (unsigned i = 0; i < ncpus; i++) {
 		struct rq *other = rqs[i];
 		if (!other || other == rq || !other->nr_rt || !rq_try_lock(other))

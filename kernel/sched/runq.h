@@ -114,7 +114,7 @@ static inline bool allowed(const struct task *t, unsigned cpu)
 struct task *rq_first_allowed(struct rq *rq, unsigned cpu); /* rq is locked */
 struct task *rq_steal(unsigned cpu);
 /* next (off the queue; may be null), or a real-time task that waits elsewhere and goes
- * before it. */
+ * before it; not while those have to wait here, too. */
 struct task *rq_or_pull_rt(struct rq *rq, struct task *next);
 /* Real-time tasks have used up what they get of this period. */
 static inline bool rq_throttled(const struct rq *rq)

@@ -137,6 +137,14 @@ static void leave(struct rq *rq, struct task *prev, bool preempted)
 	}
 }
 
+/* prev runs no less than next: then the queue has the say, when prev is in it again. */
+static bool rq_says(const struct rq *rq, const struct task *prev, const struct task *next)
+{
+	if (prio_real_time(prev->prio))
+		return prev->prio <= next->prio;
+	return prio_real_time(next->prio) && rq_throttled(rq);
+}
+
 /* Depth 0, interrupts off; they still are when it returns. */
 static void schedule_locked(bool preempted)
 {
@@ -150,8 +158,8 @@ static void schedule_locked(bool preempted)
 	resched_clear(RESCHED_WANTED);
 	/* prev's state may have changed to running meanwhile, which leave() sees */
 	next = rq_first_allowed(rq, p->cpu);
-	if (next && stays && quire_unlikely(prio_real_time(prev->prio)) && prev->prio <= next->prio)
-		next = NULL; /* the queue has the say, when prev is in it again */
+	if (next && stays && quire_unlikely(rq_says(rq, prev, next)))
+		next = NULL;
 	else if (next)
 		dequeue(rq, next);
 	else if (prev->idle || !stays)

@@ -267,7 +267,9 @@ static void one_cpu(void)
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
-static volatile unsigned long count[4];
+static volatile struct {
+	unsigned long n, apart[7]; /* cache lines */
+} count[10];
 static volatile int stop;
 static char trail[64];
 static volatile int steps;
@@ -346,7 +348,7 @@ static void *counter(void *arg)
 	long i = (long)arg;
 
 	while (!stop)
-		count[i]++;
+		count[i].n++;
 	return NULL;
 }
 
@@ -359,7 +361,7 @@ static void turns(void)
 	one_cpu();
 	for (int round = 0; round < 3; round++) {
 		set(0, SCHED_OTHER, 0);
-		count[0] = count[1] = 0;
+		count[0].n = count[1].n = 0;
 		stop = 0;
 		set(0, SCHED_FIFO, 50);
 		for (long i = 0; i < 2; i++) {
@@ -374,14 +376,45 @@ static void turns(void)
 		}
 		usleep(round == 2 ? 2500000 : 700000);
 		stop = 1;
-		int first = count[0] > 0, second = count[1] > 0;
+		int first = count[0].n > 0, second = count[1].n > 0;
 		for (int i = 0; i < 2; i++)
 			pthread_join(t[i], NULL);
 		printf("   %d %d\n", first, second);
 		if (round == 2)
 			printf("   the normal one got less than a fifth: %d\n",
-			       count[0] * 5 < count[1]);
+			       count[0].n * 5 < count[1].n);
 	}
+}
+
+/* More real-time threads than CPUs, everywhere: the others have their share all the same. */
+static void crowd(void)
+{
+	enum { HOGS = 9 };
+	pthread_t t[HOGS + 1];
+	unsigned long normal, all = 0;
+
+	memset((void *)count, 0, sizeof(count));
+	stop = 0;
+	set(0, SCHED_FIFO, 50);
+	for (long i = 0; i <= HOGS; i++) {
+		struct sched_param p = {i < HOGS ? 10 : 0};
+		pthread_create(&t[i], NULL, counter, (void *)i);
+		pthread_setschedparam(t[i], i < HOGS ? SCHED_FIFO : SCHED_OTHER, &p);
+	}
+	usleep(300000);
+	normal = count[HOGS].n;
+	for (int i = 0; i <= HOGS; i++)
+		all -= count[i].n;
+	usleep(3000000);
+	normal = count[HOGS].n - normal;
+	for (int i = 0; i <= HOGS; i++)
+		all += count[i].n;
+	stop = 1;
+	for (int i = 0; i <= HOGS; i++)
+		pthread_join(t[i], NULL);
+	if (getenv("SHARES"))
+		fprintf(stderr, "%lu of %lu\n", normal, all);
+	printf("   the normal one had its share: %d\n", normal * 250 > all);
 }
 
 /* A low owner, whom one of middle priority keeps off the CPU, until a high one waits. */
@@ -403,7 +436,7 @@ static void *middle_main(void *arg)
 	(void)arg;
 	set(0, SCHED_FIFO, 20);
 	while (!middle_stop)
-		count[0]++;
+		count[0].n++;
 	return NULL;
 }
 static void inversion(void)
@@ -416,15 +449,15 @@ static void inversion(void)
 	pthread_create(&low, NULL, low_main, NULL);
 	while (!go)
 		usleep(1000);
-	count[0] = 0;
+	count[0].n = 0;
 	pthread_create(&middle, NULL, middle_main, NULL);
 	usleep(50000);
 	stop = 1; /* low would unlock now, if it ran */
 	usleep(50000);
 	printf("   held by %s\n", (word_ & FUTEX_TID_MASK) ? "low" : "nobody");
-	unsigned long before = count[0];
+	unsigned long before = count[0].n;
 	long r = lock(&word_);
-	before = count[0] - before;
+	before = count[0].n - before;
 	printf("   %ld, middle ran meanwhile: %d\n", r, before > 20000);
 	R(unlock(&word_));
 	middle_stop = 1;
@@ -496,5 +529,6 @@ int main(void)
 	T(turns);
 	T(inversion);
 	T(time_limit);
+	T(crowd);
 	return 0;
 }
