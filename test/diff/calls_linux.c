@@ -198,10 +198,6 @@ static s64_t call_system(enum opcode code, const u64_t *a, u64_t *value)
 		return result(syscall(SYS_mincore, a[0], a[1], a[2]));
 	case OP_SENDFILE:
 		return call_sendfile(a, value);
-	case OP_PIPE_FROM:
-		return result(syscall(SYS_write, pipe_fd[1], a[0], a[1]));
-	case OP_PIPE_INTO:
-		return result(syscall(SYS_read, pipe_fd[0], a[0], a[1]));
 	case OP_PKEY_ALLOC:
 	case OP_PKEY_FREE:
 	case OP_PKEY_MPROTECT:

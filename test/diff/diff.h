@@ -76,8 +76,6 @@ typedef int64_t s64_t;
 	X(NAME, "name", "ALL", SYSTEM)                          \
 	X(MINCORE_TO, "mincore_to", "ALA", SYSTEM)              \
 	X(SENDFILE, "sendfile", "FAFL", SYSTEM)                 \
-	X(PIPE_FROM, "pipe_from", "AL", SYSTEM)                 \
-	X(PIPE_INTO, "pipe_into", "AL", SYSTEM)                 \
 	X(PKEY_ALLOC, "pkey_alloc", "LL", PKEYS)                \
 	X(PKEY_FREE, "pkey_free", "L", PKEYS)                   \
 	X(PKEY_MPROTECT, "pkey_mprotect", "ALLL", PKEYS)        \

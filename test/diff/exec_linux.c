@@ -28,7 +28,7 @@
 #define TABLE (2UL << 20)
 
 int file[FILES], segment[SEGMENTS];
-int maps_fd, pagemap_fd, smaps_fd, status_fd, meminfo_fd, self_fd, pipe_fd[2];
+int maps_fd, pagemap_fd, smaps_fd, status_fd, meminfo_fd, self_fd;
 static sigjmp_buf back;
 static struct access_result *volatile pending;
 
@@ -138,8 +138,6 @@ static void make_files(void)
 		if (file[i] < 0 || (!again && ftruncate(file[i], i == 1 ? 5000 : 16 * PG)))
 			fail(name);
 	}
-	if (pipe2(pipe_fd, O_NONBLOCK))
-		fail("pipe2");
 }
 
 /* Attached once outside the windows, so that they last as long as the program. */

@@ -239,8 +239,6 @@ static void stay_below_top(struct op *o)
 	case OP_WRITE_FROM:
 	case OP_NAME:
 	case OP_MINCORE_TO:
-	case OP_PIPE_FROM:
-	case OP_PIPE_INTO:
 	case OP_PKEY_MPROTECT:
 		clamp(&o->arg[0], &o->arg[1]);
 		break;

@@ -6,10 +6,9 @@
 #include "diff.h"
 
 static const enum opcode calls[] = {
-    OP_SHMAT,    OP_SHMAT,           OP_SHMAT,     OP_SHMDT,    OP_SHMDT,     OP_SHMCTL,
-    OP_SEAL,     OP_PREADV,          OP_PWRITEV,   OP_VM_READV, OP_VM_WRITEV, OP_SEEK,
-    OP_STAT,     OP_PROCESS_MADVISE, OP_VFORK,     OP_NAME,     OP_NAME,      OP_MINCORE_TO,
-    OP_SENDFILE, OP_PIPE_FROM,       OP_PIPE_INTO,
+    OP_SHMAT,  OP_SHMAT,   OP_SHMAT,    OP_SHMDT,      OP_SHMDT,    OP_SHMCTL, OP_SEAL,
+    OP_PREADV, OP_PWRITEV, OP_VM_READV, OP_VM_WRITEV,  OP_SEEK,     OP_STAT,   OP_PROCESS_MADVISE,
+    OP_VFORK,  OP_NAME,    OP_NAME,     OP_MINCORE_TO, OP_SENDFILE,
 };
 static const enum opcode key_calls[] = {
     OP_PKEY_ALLOC,    OP_PKEY_ALLOC,    OP_PKEY_FREE, OP_PKEY_MPROTECT,
@@ -104,19 +103,6 @@ static void gen_key(struct op *o)
 	}
 }
 
-static void gen_moving(struct op *o)
-{
-	if (o->code == OP_SENDFILE) {
-		o->arg[0] = number(pick(FILES));
-		o->arg[1] = pick(3) ? number(0) : place();
-		o->arg[2] = number(pick(FILES));
-		o->arg[3] = some();
-		return;
-	}
-	o->arg[0] = place();
-	o->arg[1] = some();
-}
-
 void gen_system(struct op *o, unsigned features)
 {
 	o->code = calls[pick(sizeof(calls) / sizeof(calls[0]))];
@@ -135,9 +121,10 @@ void gen_system(struct op *o, unsigned features)
 		o->arg[2] = place();
 		break;
 	case OP_SENDFILE:
-	case OP_PIPE_FROM:
-	case OP_PIPE_INTO:
-		gen_moving(o);
+		o->arg[0] = number(pick(FILES));
+		o->arg[1] = pick(3) ? number(0) : place();
+		o->arg[2] = number(pick(FILES));
+		o->arg[3] = some();
 		break;
 	case OP_SHMAT:
 		gen_shm(o);

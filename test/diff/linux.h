@@ -6,7 +6,7 @@
 #include "diff.h"
 
 extern int file[FILES], segment[SEGMENTS];
-extern int maps_fd, pagemap_fd, smaps_fd, status_fd, meminfo_fd, self_fd, pipe_fd[2];
+extern int maps_fd, pagemap_fd, smaps_fd, status_fd, meminfo_fd, self_fd;
 void open_proc(void);
 void close_proc(void);
 void fail(const char *what);
