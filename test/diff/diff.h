@@ -132,6 +132,9 @@ char *address_text(char *at, u64_t addr);
 char *number_text(char *at, u64_t v, unsigned base); /* base 10 or 16 */
 bool program_parse(struct program *p, char *text);
 
+/* Held against a Linux that is newer than 6.1. */
+extern bool newer;
+
 /* ---- what an executor provides ---------------------------------------------------------- */
 
 struct region {
@@ -159,14 +162,21 @@ struct usage {
 #define PAGE_INCORE 16
 #define PAGE_SOFT_DIRTY 32
 
+/* Of an entry of pagemap and what mincore says of the page. */
+static inline unsigned char page_bits(u64_t entry, unsigned char incore)
+{
+	return (unsigned char)((incore & 1 ? PAGE_INCORE : 0) | (entry >> 63 ? PAGE_PRESENT : 0) |
+			       (entry >> 62 & 1 ? PAGE_SWAP : 0) |
+			       (entry >> 61 & 1 ? PAGE_FILE : 0) |
+			       (entry >> 56 & 1 ? PAGE_EXCLUSIVE : 0) |
+			       (entry >> 55 & !newer ? PAGE_SOFT_DIRTY : 0));
+}
+
 struct access_result {
 	int signo, code; /* 0: it worked */
 	u64_t addr;
 	u64_t value;
 };
-
-/* Held against a Linux that is newer than 6.1. */
-extern bool newer;
 
 /* Once; then for each program, in a process of its own. */
 void exec_boot(char **argv);

@@ -139,12 +139,7 @@ void exec_pages(u64_t start, unsigned n, unsigned char *out)
 	if (mincore_all(start, n, out))
 		memset(out, 0, n);
 	for (unsigned i = 0; i < n; i++)
-		out[i] = (unsigned char)((out[i] & 1 ? PAGE_INCORE : 0) |
-					 (word[i] >> 63 ? PAGE_PRESENT : 0) |
-					 (word[i] >> 62 & 1 ? PAGE_SWAP : 0) |
-					 (word[i] >> 61 & 1 ? PAGE_FILE : 0) |
-					 (word[i] >> 56 & 1 ? PAGE_EXCLUSIVE : 0) |
-					 (word[i] >> 55 & !newer ? PAGE_SOFT_DIRTY : 0));
+		out[i] = page_bits(word[i], out[i]);
 }
 
 static void flags_text(char *at, u64 flags)

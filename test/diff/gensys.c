@@ -6,9 +6,9 @@
 #include "diff.h"
 
 static const enum opcode calls[] = {
-    OP_SHMAT,  OP_SHMAT,   OP_SHMAT,    OP_SHMDT,      OP_SHMDT,    OP_SHMCTL, OP_SEAL,
-    OP_PREADV, OP_PWRITEV, OP_VM_READV, OP_VM_WRITEV,  OP_SEEK,     OP_STAT,   OP_PROCESS_MADVISE,
-    OP_VFORK,  OP_NAME,    OP_NAME,     OP_MINCORE_TO, OP_SENDFILE,
+    OP_SHMAT, OP_SHMAT,           OP_SHMAT,   OP_SHMDT,    OP_SHMDT,      OP_SHMCTL,
+    OP_SEAL,  OP_PREADV,          OP_PWRITEV, OP_VM_READV, OP_VM_WRITEV,  OP_SEEK,
+    OP_STAT,  OP_PROCESS_MADVISE, OP_VFORK,   OP_NAME,     OP_MINCORE_TO, OP_SENDFILE,
 };
 static const enum opcode key_calls[] = {
     OP_PKEY_ALLOC,    OP_PKEY_ALLOC,    OP_PKEY_FREE, OP_PKEY_MPROTECT,
