@@ -108,13 +108,14 @@ bool quire_host_killed(void);
 
 /* ---- rung 2: whose limits and rights count ------------------------------------- */
 
-/* Bytes; ~0: none.  Where the limit of data is 0 its hard one counts, as on Linux. */
+/* Bytes; ~0: none.  The numbers are Linux's of RLIMIT_*.  Where the limit of data is 0 its
+ * hard one counts, as there. */
 enum quire_limit {
-	QUIRE_LIMIT_AS,
-	QUIRE_LIMIT_DATA,
-	QUIRE_LIMIT_DATA_HARD,
-	QUIRE_LIMIT_STACK,
-	QUIRE_LIMIT_MEMLOCK
+	QUIRE_LIMIT_DATA = 2,
+	QUIRE_LIMIT_STACK = 3,
+	QUIRE_LIMIT_MEMLOCK = 8,
+	QUIRE_LIMIT_AS = 9,
+	QUIRE_LIMIT_DATA_HARD = 0x100
 };
 /* A limit of the calling thread's process, whosever the address space is. */
 u64 quire_host_limit(enum quire_limit which);

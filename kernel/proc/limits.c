@@ -5,20 +5,20 @@
  */
 #include "internal.h"
 
+_Static_assert((int)QUIRE_LIMIT_AS == RLIMIT_AS && (int)QUIRE_LIMIT_DATA == RLIMIT_DATA &&
+		   (int)QUIRE_LIMIT_STACK == RLIMIT_STACK &&
+		   (int)QUIRE_LIMIT_MEMLOCK == RLIMIT_MEMLOCK,
+	       "limits by their numbers");
+
 u64 quire_host_limit(enum quire_limit which)
 {
-	static const u8 of[] = {[QUIRE_LIMIT_AS] = RLIMIT_AS,
-				[QUIRE_LIMIT_DATA] = RLIMIT_DATA,
-				[QUIRE_LIMIT_DATA_HARD] = RLIMIT_DATA,
-				[QUIRE_LIMIT_STACK] = RLIMIT_STACK,
-				[QUIRE_LIMIT_MEMLOCK] = RLIMIT_MEMLOCK};
 	struct process *p = current()->process;
 
-	if (!p)
+	if (quire_unlikely(!p))
 		return ~0UL;
-	const struct rlimit *r = &p->rlim[of[which]];
-	return __atomic_load_n(which == QUIRE_LIMIT_DATA_HARD ? &r->max : &r->cur,
-			       __ATOMIC_RELAXED);
+	if (quire_unlikely(which == QUIRE_LIMIT_DATA_HARD))
+		return __atomic_load_n(&p->rlim[RLIMIT_DATA].max, __ATOMIC_RELAXED);
+	return __atomic_load_n(&p->rlim[which].cur, __ATOMIC_RELAXED);
 }
 
 bool quire_host_may(enum quire_right right)

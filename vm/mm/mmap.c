@@ -210,24 +210,24 @@ cancel:
 	return err;
 }
 
-static bool region_fits(struct quire_mm *mm, const struct vma_shape *s, bool fixed)
+/* Would it within the limits if what is in its place goes? */
+static bool fits_instead(struct quire_mm *mm, const struct vma_shape *s)
 {
-	u64 pages = (s->end - s->start) >> QUIRE_PAGE_SHIFT;
+	u64 replaced = pages_mapped(mm, s->start, s->end);
 
-	if (mm_may_expand(mm, s->flags, pages))
-		return true;
-	u64 replaced = fixed ? pages_mapped(mm, s->start, s->end) : 0;
-
-	return replaced && mm_may_expand(mm, s->flags, pages - replaced);
+	return replaced &&
+	       mm_may_expand(mm, s->flags, ((s->end - s->start) >> QUIRE_PAGE_SHIFT) - replaced);
 }
 
-static int region_map(struct quire_mm *mm, struct vma_shape *s, bool fixed)
+static int region_map(struct quire_mm *mm, struct vma_shape *s, bool fixed, int refused)
 {
 	u64 pages = (s->end - s->start) >> QUIRE_PAGE_SHIFT;
 	int err;
 
-	if (!region_fits(mm, s, fixed))
+	if (!mm_may_expand(mm, s->flags, pages) && !(fixed && fits_instead(mm, s)))
 		return -ENOMEM;
+	if (quire_unlikely(refused)) /* by the file, which is asked when that is gone */
+		return fixed && unmap_locked(mm, s->start, s->end) ? -ENOMEM : refused;
 	if (mm_chargeable(s->flags)) {
 		if (mm_commit(mm, pages))
 			return -ENOMEM;
@@ -257,7 +257,7 @@ static bool sealed(const struct vma_shape *s)
 {
 	const u64 writable = VM_SHARED | VM_WRITE;
 
-	return (s->flags & writable) == writable && s->file && s->file->mapping &&
+	return (s->flags & writable) == writable && s->file->mapping &&
 	       __atomic_load_n(&s->file->mapping->writable_maps, __ATOMIC_RELAXED) < 0;
 }
 
@@ -277,7 +277,8 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 {
 	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
 	struct quire_file *made = NULL;
-	s64 at, err, refused;
+	int refused = 0;
+	s64 at, err;
 
 	if (mm->map_count > quire_sysctl.max_map_count)
 		return -ENOMEM;
@@ -310,9 +311,11 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 		return err;
 	if ((flags & MAP_NORESERVE) && quire_sysctl.overcommit_memory != 2)
 		s->flags |= VM_NORESERVE;
-	if (sealed(s))
-		return -EPERM;
-	refused = file_refuses(s, may);
+	if (s->file) {
+		if (sealed(s))
+			return -EPERM;
+		refused = file_refuses(s, may);
+	}
 	if (!refused && shared_zeroes(s)) {
 		made = shared_anon_create(mm, len, !(s->flags & VM_NORESERVE));
 		if (!made)
@@ -323,15 +326,9 @@ static s64 mmap_locked(struct quire_mm *mm, struct vma_shape *s, u64 addr, u64 l
 	} else if (!s->file) {
 		s->pgoff = s->start >> QUIRE_PAGE_SHIFT;
 	}
-	if (refused)
-		err = region_fits(mm, s, fixed) ? refused : -ENOMEM;
-	else
-		err = region_map(mm, s, fixed);
+	err = region_map(mm, s, fixed, refused);
 	if (made)
 		made->ops->put(made);
-	/* The file is asked last, when what was in the place is gone. */
-	if (fixed && refused && err == refused && unmap_locked(mm, s->start, s->end))
-		err = -ENOMEM;
 	return err ? err : at;
 }
 
@@ -401,7 +398,7 @@ static int brk_grow(struct quire_mm *mm, u64 from, u64 to)
 		return -EAGAIN;
 	if (mm->map_count > quire_sysctl.max_map_count)
 		return -ENOMEM;
-	return region_map(mm, &s, false);
+	return region_map(mm, &s, false, 0);
 }
 
 s64 quire_brk(struct quire_mm *mm, u64 brk)
