@@ -103,7 +103,8 @@ s64 quire_cache_write(struct quire_mapping *m, u64 pos, size_t len, quire_copy_f
 void quire_cache_truncate(struct quire_mapping *m, u64 new_size);
 /* Remove [start, end) bytes: whole pages dropped and unmapped, parts cleared. */
 int quire_cache_punch(struct quire_mapping *m, u64 start, u64 end);
-/* Make [start, end) bytes present (allocated), as fallocate does.  0 or -errno. */
+/* Make [start, end) bytes present (allocated), as fallocate does, or nothing of it.  0 or
+ * -errno. */
 int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end);
 /* Undo it: pages of [start, end) bytes that have been made so and not used yet go.  Those that
  * were there before quire_cache_fill() came upon them stay. */

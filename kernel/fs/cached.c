@@ -262,16 +262,19 @@ static s64 fill_range(struct inode *i, u64 off, u64 end)
 		return -ENOSPC;
 
 	while (!r && off < end) {
-		u64 to = quire_min(end, off + (1UL << 20));
+		/* Whole pages: one that a step made isn't one that the next finds. */
+		u64 to = quire_min(end, (off & QUIRE_PAGE_MASK) + (1UL << 20));
 
 		r = check_space(i);
 		if (!r)
 			r = quire_cache_fill(&i->mapping, off, to);
-		if (!r && signal_fatal_pending())
-			r = -EINTR;
+		if (r)
+			break;
 		off = to;
+		if (signal_fatal_pending())
+			r = -EINTR;
 	}
-	if (r)
+	if (r && off > start)
 		quire_cache_unfill(&i->mapping, start, off);
 	return r;
 }

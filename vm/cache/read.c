@@ -219,14 +219,14 @@ struct page *quire_cache_get(struct quire_mapping *m, u64 pgoff, int *err)
 	return NULL;
 }
 
-int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
+/* Make pages present from *at on, up to end; *at moves on. */
+static int fill_from(struct quire_mapping *m, u64 *at, u64 end)
 {
-	u64 last = (end + QUIRE_PAGE_SIZE - 1) >> QUIRE_PAGE_SHIFT;
 	struct page *p;
 	int r;
 
-	for (u64 at = start >> QUIRE_PAGE_SHIFT; at < last; at++) {
-		p = cache_find(m, at);
+	for (; *at < end; ++*at) {
+		p = cache_find(m, *at);
 		if (p) {
 			/* Asked for a second time it is up to date; gone again: the next will do.
 			 */
@@ -240,7 +240,7 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 		if (quire_host_killed())
 			return -EINTR;
 		/* Beyond the size, too: fallocate keeps it, or sets it afterwards. */
-		r = new_page(m, at, true, &p);
+		r = new_page(m, *at, true, &p);
 		if (r == -EEXIST)
 			continue;
 		if (r)
@@ -257,6 +257,16 @@ int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
 		quire_page_put(p);
 	}
 	return 0;
+}
+
+int quire_cache_fill(struct quire_mapping *m, u64 start, u64 end)
+{
+	u64 first = start >> QUIRE_PAGE_SHIFT, at = first;
+	int r = fill_from(m, &at, (end + QUIRE_PAGE_SIZE - 1) >> QUIRE_PAGE_SHIFT);
+
+	if (r && at > first)
+		quire_cache_unfill(m, start, at << QUIRE_PAGE_SHIFT);
+	return r;
 }
 
 void quire_cache_unfill(struct quire_mapping *m, u64 start, u64 end)
