@@ -126,7 +126,7 @@ static void dentry_free(struct dentry *d)
 	while (d) {
 		struct dentry *parent = d->parent;
 
-		REQUIRE(list_empty(&d->children));
+		REQUIRE(list_empty(&d->children) && !d->mounted);
 		if (d->inode)
 			inode_put(d->inode);
 		quire_rcu_call(&d->rcu, free_rcu);

@@ -24,6 +24,7 @@
 struct mutex mount_mutex = MUTEX_INIT(RANK_HOST_OUTER + 5);
 struct spinlock mount_lock = SPINLOCK_INIT(RANK_HOST_MID + 7);
 struct mnt_ns *first_ns;
+unsigned mount_max = 100000;
 
 static u32 last_id = 20; /* atomic */
 
@@ -283,6 +284,16 @@ static struct mount *next_locked(struct mount *m, struct mount *top)
 	return NULL;
 }
 
+/* The tree below top, in no namespace yet, is the namespace's. */
+static void join_locked(struct mnt_ns *ns, struct mount *top)
+{
+	for (struct mount *m = top; m; m = next_locked(m, top)) {
+		m->ns = ns;
+		list_add_tail(&ns->mounts, &m->all);
+		ns->nr_mounts++;
+	}
+}
+
 /* at counts m already. */
 static void link_locked(struct mount *m, struct mount *parent, struct dentry *at)
 {
@@ -303,6 +314,16 @@ static struct dentry *unlink_locked(struct mount *m)
 	if (at)
 		__atomic_sub_fetch(&at->mounted, 1, __ATOMIC_RELEASE);
 	return at;
+}
+
+/* Would the namespace have more mounts than it may?  (mount_max; unshare() doesn't ask.) */
+static bool too_many_locked(const struct mnt_ns *ns, struct mount *top)
+{
+	unsigned max = __atomic_load_n(&mount_max, __ATOMIC_RELAXED), n = ns->nr_mounts;
+
+	for (struct mount *m = top; m && n <= max; m = next_locked(m, top))
+		n++;
+	return n > max;
 }
 
 /* May m be put there?  If so, the dentry counts one more. */
@@ -330,7 +351,6 @@ int mount_attach(struct mount *m, const struct path *to, bool twice)
 {
 	struct mnt_ns *ns = current_ns();
 	struct path top = *to;
-	struct mount *at;
 	int err;
 
 	path_get(&top);
@@ -340,12 +360,13 @@ int mount_attach(struct mount *m, const struct path *to, bool twice)
 		err = -EBUSY;
 	else
 		err = take_place_locked(m, &top);
+	if (!err && too_many_locked(ns, m)) {
+		__atomic_sub_fetch(&top.dentry->mounted, 1, __ATOMIC_RELEASE);
+		err = -ENOSPC;
+	}
 	if (!err) {
 		link_locked(m, top.mnt, top.dentry);
-		for (at = m; at; at = next_locked(at, m)) {
-			at->ns = ns;
-			list_add_tail(&ns->mounts, &at->all);
-		}
+		join_locked(ns, m);
 	}
 	spin_unlock(&mount_lock);
 	path_put(&top);
@@ -378,22 +399,28 @@ int mount_move(struct mount *m, const struct path *to)
 	return err;
 }
 
-void mount_detach(struct mount *m, struct list *gone)
+static void detach_locked(struct mount *m, struct list *gone)
 {
-	struct mount *at, *next;
+	struct list here = LIST_INIT(here);
+	struct mount *at;
 
-	spin_lock(&mount_lock);
 	for (at = m; at; at = next_locked(at, m)) {
+		if (at->ns)
+			at->ns->nr_mounts--;
 		at->ns = NULL;
 		list_del(&at->all);
-		list_add_tail(gone, &at->all);
+		list_add_tail(&here, &at->all);
 	}
-	list_for_each_safe (at, next, gone, all) {
-		/* The mount point's reference waits in `at` for mounts_release(). */
-		struct dentry *d = unlink_locked(at);
+	/* The mount point's reference waits in `at` for mounts_release(). */
+	list_for_each (at, &here, all)
+		at->at = unlink_locked(at);
+	list_splice_tail(gone, &here);
+}
 
-		at->at = d;
-	}
+void mount_detach(struct mount *m, struct list *gone)
+{
+	spin_lock(&mount_lock);
+	detach_locked(m, gone);
 	spin_unlock(&mount_lock);
 }
 
@@ -490,8 +517,18 @@ struct mount *mount_copy(struct mount *m, struct dentry *root, bool deep,
 	return top;
 }
 
-/* ---- a mount point's name is removed ----------------------------------------------------------
- */
+/* ---- a mount point's name is removed ------------------------------------------------------ */
+
+/* What is mounted on d: a child of a mount of its file system. */
+static struct mount *mounted_on_locked(const struct dentry *d)
+{
+	struct mount *m, *on;
+
+	list_for_each (m, &d->inode->fs->mounts, same_fs)
+		if ((on = child_at_locked(m, d)) != NULL)
+			return on;
+	return NULL;
+}
 
 void mounts_leave(struct dentry *d)
 {
@@ -501,20 +538,11 @@ void mounts_leave(struct dentry *d)
 	if (quire_likely(!__atomic_load_n(&d->mounted, __ATOMIC_ACQUIRE)))
 		return;
 	mutex_lock(&mount_mutex);
-	do {
-		struct fs *fs = d->inode->fs;
-		struct mount *below, *found = NULL;
-
-		/* What is mounted on it is a child of a mount of its file system. */
-		spin_lock(&mount_lock);
-		list_for_each (m, &fs->mounts, same_fs)
-			if ((below = child_at_locked(m, d)) != NULL)
-				found = below;
-		spin_unlock(&mount_lock);
-		m = found;
-		if (m)
-			mount_detach(m, &gone);
-	} while (m);
+	/* Of any namespace, also one that ends just now: so it is found and detached at once. */
+	spin_lock(&mount_lock);
+	while ((m = mounted_on_locked(d)) != NULL)
+		detach_locked(m, &gone);
+	spin_unlock(&mount_lock);
 	mutex_unlock(&mount_mutex);
 	mounts_release(&gone);
 }
@@ -535,17 +563,11 @@ static struct mnt_ns *ns_new(void)
 	return ns;
 }
 
-/* The tree below root, in no namespace yet, is the namespace's. */
 static void ns_own(struct mnt_ns *ns, struct mount *root)
 {
-	struct mount *m;
-
 	spin_lock(&mount_lock);
 	ns->root = root;
-	for (m = root; m; m = next_locked(m, root)) {
-		m->ns = ns;
-		list_add_tail(&ns->mounts, &m->all);
-	}
+	join_locked(ns, root);
 	spin_unlock(&mount_lock);
 }
 

@@ -57,7 +57,8 @@ struct mount {
 struct mnt_ns {
 	s32 refs; /* atomic: fsctx, files of /proc/PID/ns */
 	u64 ino;
-	struct list mounts; /* guarded by mount_lock, as root */
+	struct list mounts; /* guarded by mount_lock, as the rest */
+	unsigned nr_mounts;
 	struct mount *root;
 };
 
@@ -66,6 +67,8 @@ extern struct mutex mount_mutex;
 /* The trees themselves: RANK_HOST_MID + 7.  Changes are made with both. */
 extern struct spinlock mount_lock;
 extern struct mnt_ns *first_ns;
+/* How many mounts a namespace may have (/proc/sys/fs/mount-max); atomic. */
+extern unsigned mount_max;
 
 /* A mount in no tree, with one reference, of fs from root on; takes references of its own on
  * both.  Null: no memory. */
@@ -80,8 +83,9 @@ bool mount_is_in(const struct mount *m, const struct mnt_ns *ns);
 /* The rest is called with mount_mutex held. */
 
 /* Put the tree below m (its reference becomes the namespace's) on top of whatever is at `to`.
- * -EINVAL: that isn't in the caller's namespace; -ENOENT: it is gone; -ENOTDIR; -EBUSY: the
- * same file system is there already, and may not be a second time. */
+ * -EINVAL: that isn't in the caller's namespace; -ENOENT: it is gone; -ENOTDIR; -ENOSPC:
+ * there are too many; -EBUSY: the same file system is there already, and may not be a second
+ * time. */
 int mount_attach(struct mount *m, const struct path *to, bool twice);
 /* Move m, which is attached, to another place.  -ELOOP: that is below it. */
 int mount_move(struct mount *m, const struct path *to);

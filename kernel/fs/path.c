@@ -145,18 +145,32 @@ void walk_enter(struct walk *w, struct dentry *d)
 		mount_down(&w->path);
 }
 
-static void walk_up(struct walk *w)
+/* Does d lie below the root of the mount?  What was moved out from there doesn't. */
+static bool is_shown(const struct mount *m, struct dentry *d)
 {
+	return !m || m->root == m->fs->root || dentry_is_under(d, m->root);
+}
+
+static int walk_up(struct walk *w)
+{
+	struct dentry *parent;
+
 	for (;;) {
 		if (w->path.dentry == w->root.dentry && w->path.mnt == w->root.mnt)
-			return;
+			return 0;
 		if (!w->path.mnt || w->path.dentry != w->path.mnt->root)
 			break;
 		/* The root of a mount: on to what it covers. */
 		if (!mount_up(&w->path))
-			return;
+			return 0;
 	}
-	walk_enter(w, dentry_parent(w->path.dentry));
+	parent = dentry_parent(w->path.dentry);
+	if (!is_shown(w->path.mnt, parent)) {
+		dentry_put(parent);
+		return -ENOENT;
+	}
+	walk_enter(w, parent);
+	return 0;
 }
 
 int walk_link(struct walk *w, struct dentry *d, const char *tail, const char **next)
@@ -272,7 +286,9 @@ int walk_along(struct walk *w, const char *p, u32 flags, bool parent)
 		if (len == 1 && p[0] == '.') {
 			p = rest;
 		} else if (len == 2 && p[0] == '.' && p[1] == '.') {
-			walk_up(w);
+			err = walk_up(w);
+			if (err)
+				return err;
 			p = rest;
 		} else {
 			err = walk_name(w, &p, len, flags);
@@ -353,10 +369,13 @@ static char *name_up_locked(const struct path *p, const struct path *root, char 
 			m = m->parent;
 			continue;
 		}
+		if (!d->parent) { /* moved out of what the mount shows: there is no name */
+			*reached = false;
+			at = end;
+			break;
+		}
 		at = prepend(at, buf, d->name, d->len);
 		at = prepend(at, buf, "/", 1);
-		if (!d->parent)
-			break;
 		d = d->parent;
 	}
 	return at == end ? prepend(at, buf, "/", 1) : at;

@@ -90,6 +90,7 @@ static int show_each(struct seq *s, struct proc_ctx *c,
 	struct fsctx *fs = task_fs_get(c->task);
 	char *buf = quire_kmalloc(PATH_MAX, GFP_KERNEL);
 	struct path root = {0};
+	struct mnt_ns *ns;
 	struct mount **v;
 	unsigned n = 0;
 
@@ -101,8 +102,10 @@ static int show_each(struct seq *s, struct proc_ctx *c,
 	spin_lock(&fs->lock);
 	root = *fs->root;
 	path_get(&root);
+	ns = fs->ns;
+	mnt_ns_get(ns);
 	spin_unlock(&fs->lock);
-	v = mounts_of(fs->ns, &n);
+	v = mounts_of(ns, &n);
 	for (unsigned k = 0; k < n; k++) {
 		struct path p = {v[k], v[k]->root};
 		bool reached;
@@ -113,6 +116,7 @@ static int show_each(struct seq *s, struct proc_ctx *c,
 		mount_put(v[k]);
 	}
 	path_put(&root);
+	mnt_ns_put(ns);
 	fsctx_put(fs);
 	quire_kfree(buf);
 	quire_kfree(v);

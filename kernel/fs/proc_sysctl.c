@@ -10,6 +10,7 @@
 #include "../io/pipe.h"
 #include "../lib/print.h"
 #include "../lib/string.h"
+#include "mount.h"
 #include "proc.h"
 
 #define CAP_SYS_RAWIO 17
@@ -83,24 +84,25 @@ static s64 write_mmap_min_addr(struct proc_ctx *c, char *b, size_t n)
 }
 
 /* A setting of the kernel's, of type unsigned. */
-#define KERNEL_SETTING(name)                                            \
-	static int show_##name(struct seq *s, struct proc_ctx *c)       \
-	{                                                               \
-		(void)c;                                                \
-		seq_printf(s, "%u\n", name);                            \
-		return 0;                                               \
-	}                                                               \
-	static s64 write_##name(struct proc_ctx *c, char *b, size_t n)  \
-	{                                                               \
-		u64 v;                                                  \
-		(void)c;                                                \
-		if (!parse(b, n, &v) || v > 0x7fffffff)                 \
-			return -EINVAL;                                 \
-		__atomic_store_n(&name, (unsigned)v, __ATOMIC_RELAXED); \
-		return 0;                                               \
+#define KERNEL_SETTING(name, least)                                         \
+	static int show_##name(struct seq *s, struct proc_ctx *c)           \
+	{                                                                   \
+		(void)c;                                                    \
+		seq_printf(s, "%u\n", name);                                \
+		return 0;                                                   \
+	}                                                                   \
+	static s64 write_##name(struct proc_ctx *c, char *b, size_t n)      \
+	{                                                                   \
+		u64 v;                                                      \
+		(void)c;                                                    \
+		if (!parse(b, n, &v) || (s64)v < (least) || v > 0x7fffffff) \
+			return -EINVAL;                                     \
+		__atomic_store_n(&name, (unsigned)v, __ATOMIC_RELAXED);     \
+		return 0;                                                   \
 	}
-KERNEL_SETTING(randomize_va_space)
-KERNEL_SETTING(legacy_va_layout)
+KERNEL_SETTING(randomize_va_space, 0)
+KERNEL_SETTING(legacy_va_layout, 0)
+KERNEL_SETTING(mount_max, 1)
 
 static s64 write_drop_caches(struct proc_ctx *c, char *buf, size_t n)
 {
@@ -271,9 +273,13 @@ static const struct proc_entry kernel_table[] = {
     {0},
 };
 static const struct proc_entry fs_table[] = {
-    RO("file-max", file_max),           RO("nr_open", nr_open),
-    RO("overflowgid", overflow_id),     RO("overflowuid", overflow_id),
-    RO("pipe-max-size", pipe_max_size), {0},
+    RO("file-max", file_max),
+    RW("mount-max", mount_max),
+    RO("nr_open", nr_open),
+    RO("overflowgid", overflow_id),
+    RO("overflowuid", overflow_id),
+    RO("pipe-max-size", pipe_max_size),
+    {0},
 };
 static const struct proc_entry core_table[] = {RO("somaxconn", somaxconn), {0}};
 static const struct proc_entry net_table[] = {

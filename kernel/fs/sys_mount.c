@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mount, umount2, pivot_root: the calls that change what a namespace shows.
+ * mount, umount2: the calls that change what a namespace shows.
  *
  * Nothing of it reaches the host: what is mounted is a file system in memory, the kernel's
  * own (/proc, /sys, /dev, /dev/pts), or a part of what is there already.
  *
  * Locking: mount_mutex around looking at the tree and changing it.
  *
- * What it doesn't do: shared mounts; sync, dirsync, mand and lazytime, which say how a disk
- * is written, are taken and mean nothing.
+ * What it doesn't do: shared mounts; pivot_root; sync, dirsync, mand and lazytime, which say how a
+ * disk is written, are taken and mean nothing.
  */
 #include "../lib/string.h"
 #include "../syscall/syscall.h"
@@ -139,7 +139,7 @@ static int mount_moved(const struct path *to, const char *source)
 static int remount(const struct path *p, u32 flags, bool keep_atime, char *options)
 {
 	struct mount *m = p->mnt;
-	struct fs *fs;
+	struct fs *fs = m ? m->fs : NULL;
 	int err = 0;
 
 	if (!is_mount_here(p))
@@ -150,13 +150,15 @@ static int remount(const struct path *p, u32 flags, bool keep_atime, char *optio
 	if (flags & MS_BIND) {
 		err = mount_set_flags(m, flags);
 	} else {
-		fs = m->fs;
-		if (*options)
+		/* What can fail, or be undone, comes first. */
+		bool was = fs->readonly;
+		err = fs_set_readonly(fs, flags & MS_RDONLY);
+		if (!err && *options)
 			err = fs->remount ? fs->remount(fs, options) : -EINVAL;
 		if (!err)
-			err = fs_set_readonly(fs, flags & MS_RDONLY);
-		if (!err)
 			err = mount_set_flags(m, flags);
+		if (err)
+			fs_set_readonly(fs, was);
 	}
 	mutex_unlock(&mount_mutex);
 	return err;
@@ -197,10 +199,11 @@ static int set_propagation(const struct path *p, u32 flags)
 static int mount_as_asked(const struct path *to, const char *source, const char *type, u32 flags,
 			  char *options)
 {
-	bool says_atime = flags & (MS_ATIME | MS_STRICTATIME);
+	bool says_atime;
 
 	if ((flags & MS_MGC_MASK) == MS_MGC)
 		flags &= ~MS_MGC_MASK;
+	says_atime = flags & (MS_ATIME | MS_STRICTATIME);
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (!(flags & MS_NOATIME))

@@ -566,6 +566,122 @@ static void namespaces(void)
 	waitpid(q, NULL, 0);
 }
 
+/* A name goes on which two other namespaces have a mount each. */
+static void two_others(void)
+{
+	pid_t p[2];
+
+	fresh();
+	mkdir("d", 0755), mkdir("d/in", 0755);
+	R(mount("x", "d", "tmpfs", 0, "size=1M,nr_inodes=30"));
+	pipe(ready), pipe(go);
+	for (int k = 0; k < 2; k++) {
+		p[k] = syscall(SYS_clone, CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0);
+		if (!p[k]) {
+			step(ready);
+			await(go);
+			_exit(access("d", F_OK) ? errno : 0);
+		}
+		await(ready);
+	}
+	R(rmdir("d/in"));
+	R(umount("d"));
+	R(rmdir("d/in"));
+	R(rmdir("d"));
+	step(go), step(go);
+	for (int k = 0; k < 2; k++) {
+		int s;
+		waitpid(p[k], &s, 0);
+		printf("   %s\n", en(WEXITSTATUS(s)));
+	}
+	mkdir("d", 0755);
+	list();
+}
+
+static void where(void)
+{
+	char b[256];
+	int n;
+
+	n = syscall(SYS_getcwd, b, sizeof(b));
+	printf("   %s\n", n < 0 ? en(errno) : b);
+	n = readlink("/proc/self/cwd", b, sizeof(b));
+	printf("   %.*s\n", n < 0 ? 0 : n, b);
+}
+
+/* A directory is moved out of what a mount shows. */
+static void escapes(void)
+{
+	fresh();
+	mkdir("a", 0755), mkdir("a/b", 0755), mkdir("a/b/c", 0755), mkdir("a/b/c/d", 0755);
+	mkdir("m", 0755), put("a/secret", "x");
+	R(mount("a/b", "m", NULL, MS_BIND, NULL));
+	R(chdir("m/c/d"));
+	where();
+	R(rename(TOP "/a/b/c", TOP "/a/c"));
+	where();
+	R(access("..", F_OK));
+	R(access("../..", F_OK));
+	R(access("../../secret", F_OK));
+	R(chdir(".."));
+	R(chdir(".."));
+	where();
+	R(rename(TOP "/a/c", TOP "/a/b/c"));
+	R(chdir(".."));
+	where();
+	R(chdir(".."));
+	where();
+}
+
+static void limits(void)
+{
+	int n = 0;
+
+	fresh();
+	mkdir("d", 0755);
+	R(put("/proc/sys/fs/mount-max", "0"));
+	R(access("/proc/sys/fs/mount-max", W_OK));
+	R(put("/proc/sys/fs/mount-max", "200"));
+	while (n < 20 && !mount(TOP, "d", NULL, MS_BIND | MS_REC, NULL))
+		n++;
+	printf("   %d times, then %s\n", n, en(errno));
+	R(mount("x", "nowhere", "tmpfs", 0, NULL));
+	R(unshare(CLONE_NEWNS));
+	R(put("/proc/sys/fs/mount-max", "3"));
+	R(mount("x", "d", "tmpfs", 0, NULL));
+	R(umount2("d", MNT_DETACH));
+	R(mount("x", "d", "tmpfs", 0, NULL));
+	R(put("/proc/sys/fs/mount-max", "100000"));
+	R(mount("x", "d", "tmpfs", 0, "size=64k,nr_inodes=30"));
+	R(umount("d"));
+}
+
+/* The old mark of mount(2)'s flags has a bit in common with MS_RELATIME; what fails leaves
+ * everything as it was. */
+static void remounts(void)
+{
+	fresh();
+	mkdir("d", 0755);
+	R(mount("x", "d", "tmpfs", 0xc0ed0000 | MS_NOATIME, "size=64k,nr_inodes=30"));
+	R(mount(NULL, "d", NULL, 0xc0ed0000 | MS_REMOUNT | MS_BIND | MS_NOSUID, NULL));
+	list();
+	put("d/f", "x");
+	int f = open("d/f", O_RDWR);
+	R(mount(NULL, "d", NULL, MS_REMOUNT | MS_RDONLY, "size=128k"));
+	list();
+	R(fallocate(f, FALLOC_FL_KEEP_SIZE, 10 * PG, 5 * PG));
+	int g = open("d/g", O_RDWR | O_CREAT, 0644);
+	R(fallocate(g, 0, 0, 4 * PG));
+	/* There is room for so much, but for the pages that are there. */
+	R(fallocate(f, 0, 0, 16 * PG));
+	struct stat s;
+	R((fstat(f, &s), s.st_blocks));
+	room("d");
+	R(ftruncate(g, 0));
+	R(fallocate(f, 0, 1, 16 * PG - 1));
+	R((fstat(f, &s), s.st_blocks));
+}
+
 static void *wait_long(void *p)
 {
 	await(go);
@@ -619,5 +735,9 @@ int main(int argc, char **argv)
 	T(unnamed);
 	T(namespaces);
 	T(sharing);
+	T(two_others);
+	T(escapes);
+	T(limits);
+	T(remounts);
 	rmdir(TOP);
 }
