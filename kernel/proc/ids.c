@@ -26,14 +26,14 @@ SYSCALL0(getppid)
 
 /* ---- process groups and sessions ------------------------------------------------------------- */
 
-static long group_or_session(s32 pid, bool session)
+/* Of the process that has such a thread. */
+static long group_or_session(s32 tid, bool session)
 {
-	struct process *p = pid ? process_find((u32)pid) : current()->process;
-	if (!p)
-		return -ESRCH;
-	long id = session ? p->sid : p->pgid;
-	if (pid)
-		process_put(p);
+	spin_lock(&tree_lock);
+	struct task *t = tid ? task_find_locked((u32)tid) : current();
+	struct process *p = t ? t->process : NULL;
+	long id = !p ? -ESRCH : session ? p->sid : p->pgid;
+	spin_unlock(&tree_lock);
 	return id;
 }
 
@@ -66,7 +66,9 @@ static long setpgid_locked(u32 pid, u32 pgid)
 	struct process *me = current()->process;
 	struct task *t = task_find_locked(pid);
 	struct process *p = t ? t->process : NULL;
-	if (!p || p->tgid != pid || (p != me && p->parent != me))
+	if (p && p->tgid != pid)
+		return -EINVAL;
+	if (!p || (p != me && p->parent != me))
 		return -ESRCH;
 	if (p != me && p->sid != me->sid)
 		return -EPERM;

@@ -138,9 +138,9 @@ extern u32 nr_processes, nr_threads; /* guarded by tree_lock */
 extern struct list all_processes;    /* process->all; guarded by tree_lock */
 
 struct process *process_new(void);
-/* A free id; tree_lock is held.  0: none. */
-u32 id_alloc_locked(void);  /* 0: all are taken */
-int id_take_locked(u32 id); /* that one: 0, or -EEXIST */
+/* A free id, or 0; or that one: 0 or -EEXIST.  tree_lock is held. */
+u32 id_alloc_locked(void);
+int id_take_locked(u32 id);
 /* Make the task findable by its tid, and a thread of its process; tree_lock is held.
  * The table has a reference, which whoever unlinks the task has to put. */
 void task_link_locked(struct task *t);
@@ -264,6 +264,9 @@ void set_blocked(u64 mask);                /* of current; KILL and STOP are left
 /* Until it is called with 0, senders wake current for these, blocked or not. */
 void signal_wait_for(u64 mask);
 bool may_signal(struct process *p, int sig);
+/* Is it a signal (or 0), and may current send it to p?  0, -EINVAL, -EPERM. */
+int check_signal(struct process *p, int sig);
+bool info_is_forged(const struct siginfo *info, u32 tid);
 /* Take the next deliverable signal of current, its action in *act. */
 int signal_next(struct siginfo *info, struct sigaction_k *act);
 /* sigframe.c: 0 or -EFAULT */

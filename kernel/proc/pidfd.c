@@ -106,23 +106,22 @@ SYSCALL4(pidfd_send_signal, int, fd, int, sig, u64, uinfo, u32, flags)
 	else
 		p = procfs_process(f, &gone); /* a directory /proc/PID stands for it, too */
 	file_put(f);
-	if (!p)
-		return gone ? -ESRCH : -EBADF;
+	if (!p && !gone)
+		return -EBADF;
 	long err = 0;
 	if (uinfo) {
 		if (copy_from_user(&info, uinfo, sizeof(info)))
 			err = -EFAULT;
 		else if (info.si_signo != sig)
 			err = -EINVAL;
-		else if (p != current()->process && (info.si_code >= 0 || info.si_code == SI_TKILL))
+		else if (info_is_forged(&info, p ? p->tgid : 0))
 			err = -EPERM;
 	}
-	if (!err && (sig < 0 || sig > NSIG))
-		err = -EINVAL;
-	if (!err && p->reaped)
-		err = -ESRCH;
 	if (!err)
-		err = may_signal(p, sig) ? send_signal_process(p, sig, &info) : -EPERM;
-	process_put(p);
+		err = !p || p->reaped ? -ESRCH : check_signal(p, sig);
+	if (!err)
+		err = send_signal_process(p, sig, &info);
+	if (p)
+		process_put(p);
 	return err;
 }

@@ -205,46 +205,54 @@ static struct siginfo from_user(int sig, int code)
 	};
 }
 
-static long kill_process(u32 pid, int sig, const struct siginfo *info)
+int check_signal(struct process *p, int sig)
 {
-	struct process *p = process_find(pid);
-	if (!p)
+	if (sig < 0 || sig > NSIG)
+		return -EINVAL;
+	return p == current()->process || may_signal(p, sig) ? 0 : -EPERM;
+}
+
+/* The process that the thread tid is of. */
+static long kill_process(s32 tid, int sig, const struct siginfo *info)
+{
+	struct task *t = tid > 0 ? task_find((u32)tid) : NULL;
+	if (!t)
 		return -ESRCH;
-	long err = may_signal(p, sig) ? send_signal_process(p, sig, info) : -EPERM;
-	process_put(p);
+	struct process *p = t->process;
+	long err = p ? check_signal(p, sig) : -ESRCH;
+	if (!err)
+		err = send_signal_process(p, sig, info);
+	task_put(t);
 	return err;
 }
 
-/* Every process that matches: pgid, or with 0 all but the first one and the caller. */
+/* Every process that matches: pgid, or with 0 all but the first one and the caller, where it
+ * doesn't matter who may not be sent it. */
 static long kill_many(u32 pgid, int sig, const struct siginfo *info)
 {
 	struct process *p;
 	long err = -ESRCH;
-	bool sent = false;
 	spin_lock(&tree_lock);
 	list_for_each (p, &all_processes, all) {
 		if (p->reaped || (pgid && p->pgid != pgid))
 			continue;
 		if (!pgid && (p == init_process || p == current()->process))
 			continue;
-		if (!may_signal(p, sig)) {
-			err = -EPERM;
-			continue;
-		}
-		send_signal_process(p, sig, info);
-		sent = true;
+		int one = check_signal(p, sig);
+		if (!one)
+			send_signal_process(p, sig, info);
+		if (err)
+			err = one == -EPERM && !pgid ? 0 : one;
 	}
 	spin_unlock(&tree_lock);
-	return sent ? 0 : err;
+	return err;
 }
 
 SYSCALL2(kill, s32, pid, int, sig)
 {
-	if (sig < 0 || sig > NSIG)
-		return -EINVAL;
 	struct siginfo info = from_user(sig, SI_USER);
 	if (pid > 0)
-		return kill_process((u32)pid, sig, &info);
+		return kill_process(pid, sig, &info);
 	if (pid == (s32)0x80000000)
 		return -ESRCH;
 	return kill_many(pid == -1 ? 0 : pid ? (u32)-pid : current()->process->pgid, sig, &info);
@@ -256,17 +264,18 @@ static long send_thread(s32 tgid, s32 tid, int sig, const struct siginfo *info)
 	struct task *t = task_find((u32)tid);
 	if (!t)
 		return err;
-	if (t->process && (tgid < 0 || t->process->tgid == (u32)tgid))
-		err = may_signal(t->process, sig)
-			  ? (sig && !t->exiting ? send_signal_task(t, sig, info) : 0)
-			  : -EPERM;
+	if (t->process && (tgid < 0 || t->process->tgid == (u32)tgid)) {
+		err = check_signal(t->process, sig);
+		if (!err && !t->exiting)
+			err = send_signal_task(t, sig, info);
+	}
 	task_put(t);
 	return err;
 }
 
 SYSCALL2(tkill, s32, tid, int, sig)
 {
-	if (tid <= 0 || sig < 0 || sig > NSIG)
+	if (tid <= 0)
 		return -EINVAL;
 	struct siginfo info = from_user(sig, SI_TKILL);
 	return send_thread(-1, tid, sig, &info);
@@ -274,41 +283,46 @@ SYSCALL2(tkill, s32, tid, int, sig)
 
 SYSCALL3(tgkill, s32, tgid, s32, tid, int, sig)
 {
-	if (tgid <= 0 || tid <= 0 || sig < 0 || sig > NSIG)
+	if (tgid <= 0 || tid <= 0)
 		return -EINVAL;
 	struct siginfo info = from_user(sig, SI_TKILL);
 	return send_thread(tgid, tid, sig, &info);
 }
 
-static long info_from_user(struct siginfo *info, int sig, s32 pid, u64 uinfo)
+/* What the kernel says itself, and tgkill(2), can be told only to oneself: to the thread tid. */
+bool info_is_forged(const struct siginfo *info, u32 tid)
+{
+	return (info->si_code >= 0 || info->si_code == SI_TKILL) && tid != current()->tid;
+}
+
+static int info_in(struct siginfo *info, int sig, u64 uinfo)
 {
 	if (copy_from_user(info, uinfo, sizeof(*info)))
 		return -EFAULT;
 	info->si_signo = sig;
-	if ((info->si_code >= 0 || info->si_code == SI_TKILL) &&
-	    (u32)pid != current()->process->tgid)
-		return -EPERM;
 	return 0;
 }
 
 SYSCALL3(rt_sigqueueinfo, s32, pid, int, sig, u64, uinfo)
 {
 	struct siginfo info;
-	long err = info_from_user(&info, sig, pid, uinfo);
+	int err = info_in(&info, sig, uinfo);
 	if (err)
 		return err;
-	if (sig < 0 || sig > NSIG)
-		return -EINVAL;
-	return kill_process((u32)pid, sig, &info);
+	if (info_is_forged(&info, (u32)pid))
+		return -EPERM;
+	return kill_process(pid, sig, &info);
 }
 
 SYSCALL4(rt_tgsigqueueinfo, s32, tgid, s32, tid, int, sig, u64, uinfo)
 {
 	struct siginfo info;
-	long err = info_from_user(&info, sig, tgid, uinfo);
+	int err = info_in(&info, sig, uinfo);
 	if (err)
 		return err;
-	if (tgid <= 0 || tid <= 0 || sig < 0 || sig > NSIG)
+	if (tgid <= 0 || tid <= 0)
 		return -EINVAL;
+	if (info_is_forged(&info, (u32)tid))
+		return -EPERM;
 	return send_thread(tgid, tid, sig, &info);
 }
