@@ -519,29 +519,20 @@ struct mount *mount_copy(struct mount *m, struct dentry *root, bool deep,
 
 /* ---- a mount point's name is removed ------------------------------------------------------ */
 
-/* What is mounted on d: a child of a mount of its file system. */
-static struct mount *mounted_on_locked(const struct dentry *d)
-{
-	struct mount *m, *on;
-
-	list_for_each (m, &d->inode->fs->mounts, same_fs)
-		if ((on = child_at_locked(m, d)) != NULL)
-			return on;
-	return NULL;
-}
-
 void mounts_leave(struct dentry *d)
 {
 	struct list gone = LIST_INIT(gone);
-	struct mount *m;
+	struct mount *m, *on;
 
 	if (quire_likely(!__atomic_load_n(&d->mounted, __ATOMIC_ACQUIRE)))
 		return;
 	mutex_lock(&mount_mutex);
-	/* Of any namespace, also one that ends just now: so it is found and detached at once. */
+	/* What is mounted on d is a child of a mount of its file system, in any namespace, also
+	 * one that ends just now: so it is found and detached at once. */
 	spin_lock(&mount_lock);
-	while ((m = mounted_on_locked(d)) != NULL)
-		detach_locked(m, &gone);
+	list_for_each (m, &d->inode->fs->mounts, same_fs)
+		while ((on = child_at_locked(m, d)) != NULL)
+			detach_locked(on, &gone);
 	spin_unlock(&mount_lock);
 	mutex_unlock(&mount_mutex);
 	mounts_release(&gone);
