@@ -263,7 +263,6 @@ void signal_recalc_locked(struct task *t); /* siglock held */
 void set_blocked(u64 mask);                /* of current; KILL and STOP are left out */
 /* Until it is called with 0, senders wake current for these, blocked or not. */
 void signal_wait_for(u64 mask);
-bool may_signal(struct process *p, int sig);
 /* Is it a signal (or 0), and may current send it to p?  0, -EINVAL, -EPERM. */
 int check_signal(struct process *p, int sig);
 bool info_is_forged(const struct siginfo *info, u32 tid);

@@ -509,7 +509,12 @@ SYSCALL3(ioprio_set, int, which, int, who, int, prio)
 	struct task *t = ioprio_task(which, who, &err);
 	if (!t)
 		return err;
-	err = may_signal(t->process, 0) || capable(CAP_SYS_NICE) ? 0 : -EPERM;
+	const struct cred *me = current()->cred;
+	struct cred *c = task_cred_get(t);
+	err =
+	    (c && (c->uid == me->euid || c->uid == me->uid)) || capable(CAP_SYS_NICE) ? 0 : -EPERM;
+	if (c)
+		cred_put(c);
 	if (!err)
 		t->ioprio = (u32)prio;
 	task_put(t);

@@ -30,6 +30,16 @@ static struct task *task_of(s32 pid)
 	return t;
 }
 
+static bool same_owner(struct task *t)
+{
+	u32 me = current()->cred->euid;
+	struct cred *c = task_cred_get(t);
+	bool same = c && (me == c->euid || me == c->uid);
+	if (c)
+		cred_put(c);
+	return same;
+}
+
 static u64 all_cpus(void)
 {
 	return ncpus >= 64 ? ~0UL : (1UL << ncpus) - 1;
@@ -43,7 +53,7 @@ SYSCALL3(sched_setaffinity, s32, pid, u32, len, u64, umask)
 	struct task *t = task_of(pid);
 	if (!t)
 		return -ESRCH;
-	long err = may_signal(t->process, 0) || capable(CAP_SYS_NICE) ? 0 : -EPERM;
+	long err = same_owner(t) || capable(CAP_SYS_NICE) ? 0 : -EPERM;
 	mask &= all_cpus();
 	if (!err && !mask)
 		err = -EINVAL;
@@ -89,7 +99,6 @@ static bool valid_policy(int p)
 /* Is it too much to ask for without the right to? */
 static bool needs_right(struct task *t, const struct sched_attr_k *a, u32 policy, bool reset)
 {
-	const struct cred *me = current()->cred;
 	const struct rlimit *rlim = t->process->rlim;
 	bool nicer = (u64)(20 - a->nice) > rlim[RLIMIT_NICE].cur;
 	if ((policy == SCHED_NORMAL || policy == SCHED_BATCH) && a->nice < t->nice && nicer)
@@ -105,11 +114,7 @@ static bool needs_right(struct task *t, const struct sched_attr_k *a, u32 policy
 	if (t->policy == SCHED_IDLE && policy != SCHED_IDLE &&
 	    (u64)(20 - t->nice) > rlim[RLIMIT_NICE].cur)
 		return true;
-	struct cred *c = task_cred_get(t);
-	bool same = c && (me->euid == c->euid || me->euid == c->uid);
-	if (c)
-		cred_put(c);
-	return !same || (t->reset_on_fork && !reset);
+	return !same_owner(t) || (t->reset_on_fork && !reset);
 }
 
 /* A reservation: what Linux takes for one. */

@@ -180,7 +180,7 @@ SYSCALL4(rt_sigtimedwait, u64, uset, u64, uinfo, u64, utimeout, u64, size)
 /* ---- sending -----------------------------------------------------------------------------------
  */
 
-bool may_signal(struct process *p, int sig)
+static bool may_signal(struct process *p, int sig)
 {
 	const struct cred *me = current()->cred;
 	struct task *leader = process_leader_get(p);

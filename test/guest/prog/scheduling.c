@@ -215,6 +215,37 @@ static void unprivileged(void)
 	kill(pid, SIGKILL);
 }
 
+/* Who may do it to a process of user 1000. */
+static void owners(void)
+{
+	static const unsigned ids[][3] = {
+	    {1000, 2000, 2000}, {2000, 1000, 2000}, {2000, 2000, 1000}};
+	cpu_set_t all;
+	pid_t pid = fork();
+
+	if (!pid) {
+		setresuid(1000, 3000, 3000);
+		sleep(10);
+		_exit(0);
+	}
+	usleep(100000);
+	memset(&all, 0xff, sizeof(all));
+	for (unsigned i = 0; i < 3; i++) {
+		fflush(stdout);
+		if (!fork()) {
+			setresuid(ids[i][0], ids[i][1], ids[i][2]);
+			R(sched_setaffinity(pid, sizeof(all), &all));
+			R(set(pid, SCHED_BATCH, 0));
+			R(syscall(SYS_ioprio_set, 1, pid, 2 << 13 | 4));
+			R(setpriority(PRIO_PROCESS, (id_t)pid, 1));
+			fflush(stdout);
+			_exit(0);
+		}
+		wait(NULL);
+	}
+	kill(pid, SIGKILL);
+}
+
 static void limited(void)
 {
 	struct rlimit some = {5, 5}, none = {0, 0};
@@ -524,6 +555,7 @@ int main(void)
 	T(policies);
 	T(arguments);
 	T(unprivileged);
+	T(owners);
 	T(limited);
 	T(first_in);
 	T(turns);
