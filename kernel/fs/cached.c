@@ -118,12 +118,16 @@ static void grow_to(struct inode *i, u64 end)
  */
 static s64 write_and_grow(struct inode *i, u64 pos, size_t n, struct iter *it)
 {
-	s64 done;
+	s64 done = 0, r;
 
 	__atomic_store_n(&i->writing_end, pos + n, __ATOMIC_RELEASE);
-	done = quire_cache_write(&i->mapping, pos, n, copy_in, it);
-	if (done > 0)
-		grow_to(i, pos + (u64)done);
+	do { /* the bytes may be the file's own, and there now that it has grown */
+		r = quire_cache_write(&i->mapping, pos + (u64)done, n - (size_t)done, copy_in, it);
+		if (r > 0)
+			grow_to(i, pos + (u64)(done += r));
+	} while (r > 0 && done < (s64)n);
+	if (!done)
+		done = r;
 	__atomic_store_n(&i->writing_end, 0UL, __ATOMIC_RELEASE);
 	if (done < (s64)n && pos + n > i->size && i->mapping.ops->write_pages) {
 		struct attr a = {.mask = ATTR_SIZE, .size = i->size};

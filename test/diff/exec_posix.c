@@ -290,7 +290,7 @@ static s64 transfer(const u64 *a, bool into)
 {
 	struct user_copy c = {a[0], into};
 	struct posix_file *f = file_of(a[2]);
-	s64 n;
+	s64 n, done = 0;
 
 	if (!into && only_read(a[2]))
 		return -EBADF;
@@ -298,10 +298,14 @@ static s64 transfer(const u64 *a, bool into)
 		return -EFAULT;
 	if (into)
 		return quire_cache_read(&f->map, &f->file, a[3], a[1], copy_user, &c);
-	n = a[1] ? quire_cache_write(&f->map, a[3], a[1], copy_user, &c) : 0;
-	if (n > 0 && a[3] + (u64)n > f->size)
-		f->size = a[3] + (u64)n;
-	return n;
+	do { /* as a kernel does it: the bytes may be there now that the file has grown */
+		u64 at = a[3] + (u64)done, left = a[1] - (u64)done;
+		n = left ? quire_cache_write(&f->map, at, left, copy_user, &c) : 0;
+		if (n > 0 && at + (u64)n > f->size)
+			f->size = at + (u64)n;
+		done += n > 0 ? n : 0;
+	} while (n > 0);
+	return done ? done : n;
 }
 
 static s64 allocate(const u64 *a)

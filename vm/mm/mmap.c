@@ -181,7 +181,7 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 	if (err) /* even if a special mapping is what refuses */
 		return -ENOMEM;
 	if (!u.first)
-		vma_place_between(u.before, u.after, s, &p);
+		vma_place_new(u.before, u.after, s, &p);
 	if (!p.left && !p.right) {
 		err = region_alloc(mm, s, &own);
 		if (err)
@@ -195,7 +195,7 @@ static int region_place(struct quire_mm *mm, const struct vma_shape *s)
 
 		unmap_commit(&u, &e);
 		next = vma_find_both(&mm->index, s->start, &prev);
-		vma_place_between(prev, next, s, &p);
+		vma_place_new(prev, next, s, &p);
 	}
 	struct vma *v = vma_place_commit(&e, &p, s, own);
 	vma_edit_done(&e);

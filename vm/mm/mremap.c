@@ -184,6 +184,7 @@ struct move_plan {
 	struct unmap unmap;
 	struct vma_edit edit;
 	bool beside_itself; /* the destination touches v: they may be one, afterwards */
+	bool apart;         /* from the rest of the mapping that it was in */
 	u64 charged;
 };
 
@@ -227,6 +228,7 @@ static int plan_make(struct move *m, struct vma *v, struct move_plan *p)
 	p->beside_itself = p->place.left == v || p->place.right == v;
 	/* As on Linux 6.1: what is there twice stays apart, from its other neighbour, too. */
 	if (p->beside_itself && (m->flags & MREMAP_DONTUNMAP)) {
+		p->apart = true;
 		p->place = (struct vma_place){NULL, NULL};
 		p->beside_itself = false;
 	}
@@ -317,6 +319,10 @@ static s64 move_vma(struct move *m, struct vma *v)
 		join_itself(m);
 	if ((m->flags & MREMAP_DONTUNMAP) && (flags & VM_LOCKED))
 		leave_unlocked(m);
+	if (p.apart && (flags & VM_LOCKED)) { /* from what isn't locked any more, that is */
+		vma_join_at(m->mm, m->to);
+		vma_join_at(m->mm, m->to + m->new_len);
+	}
 	if (flags & VM_LOCKED)
 		m->populate = m->new_len - quire_min(m->old_len, m->new_len);
 	return (s64)m->to;

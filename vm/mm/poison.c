@@ -23,10 +23,14 @@
 /* The page at addr, with a reference. */
 static int page_at(struct quire_mm *mm, u64 addr, struct page **out)
 {
-	int err = populate_range(mm, addr, addr + QUIRE_PAGE_SIZE, false);
 	struct pt_cursor c;
 	struct pte e = {0};
 
+	read_lock(&mm->mmap_lock);
+	const struct vma *v = vma_find(&mm->index, addr);
+	bool mapped = v && v->start <= addr; /* no stack grows for it */
+	read_unlock(&mm->mmap_lock);
+	int err = mapped ? populate_range(mm, addr, addr + QUIRE_PAGE_SIZE, false) : -EFAULT;
 	if (err)
 		return err == -EINTR ? err : -EFAULT;
 	read_lock(&mm->mmap_lock);

@@ -252,6 +252,25 @@ void vma_place_between(struct vma *prev, struct vma *next, const struct vma_shap
 		p->right = next;
 }
 
+void vma_place_new(struct vma *prev, struct vma *next, const struct vma_shape *s,
+		   struct vma_place *p)
+{
+	struct vma_shape joined = *s;
+
+	if (quire_sysctl.newer_merging) {
+		vma_place_between(prev, next, s, p);
+		return;
+	}
+	*p = (struct vma_place){NULL, NULL};
+	if (next && vma_can_prepend(next, s)) {
+		p->right = next;
+		joined.anon_vma = __atomic_load_n(&next->anon_vma, __ATOMIC_RELAXED);
+		joined.forked = next->forked;
+	}
+	if (prev && vma_can_append(prev, &joined))
+		p->left = prev;
+}
+
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p)
 {
 	struct vma *prev, *next = vma_find_both(&mm->index, s->start, &prev);

@@ -215,7 +215,11 @@ struct vma_place {
 /* Which of the neighbours (or null) can s be one with?  mmap_lock held for writing. */
 void vma_place_between(struct vma *prev, struct vma *next, const struct vma_shape *s,
 		       struct vma_place *p);
-/* The same, with the neighbours looked up. */
+/* The same for memory that is mapped anew, as Linux 6.1 does it there: the upper neighbour
+ * comes first, and what is below joins if it may be one with that, too. */
+void vma_place_new(struct vma *prev, struct vma *next, const struct vma_shape *s,
+		   struct vma_place *p);
+/* As vma_place_between(), with the neighbours looked up. */
 void vma_place_find(struct quire_mm *mm, const struct vma_shape *s, struct vma_place *p);
 /* Extend a neighbour over the free range of s, or insert `own`, which has that shape and is
  * used only when there is no neighbour (then it takes an insertion of e).  Can't fail.
