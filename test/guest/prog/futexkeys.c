@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which words are the same futex, by what kind of memory they lie in; and what a look at one
  * does to the page.  Prints the same on Linux 6.1 and on Quire. */
+#define PROBE_SECONDS 60
 #include "futexes.h"
 
 static long wake(void *p)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Futexes that are locks: the PI calls, requeueing to them, and whose priority is lent to
  * whom.  Prints the same on Linux 6.1 and on Quire. */
+#define PROBE_SECONDS 60
 #include "futexes.h"
 
 static unsigned a, b, c;

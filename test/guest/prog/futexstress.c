@@ -8,6 +8,7 @@
  */
 #include <stddef.h>
 
+#define PROBE_SECONDS 60
 #include "futexes.h"
 
 #define LOCKS 4

@@ -3,6 +3,7 @@
  * same on Linux 6.1 and on Quire. */
 #include <stddef.h>
 
+#define PROBE_SECONDS 60
 #include "futexes.h"
 
 #define WORDS 3000

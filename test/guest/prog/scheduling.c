@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The sched_* calls, and what the policies do.  Prints the same on Linux 6.1 and on Quire. */
+#define PROBE_SECONDS 60
 #include "futexes.h"
 
 #include <sys/resource.h>
