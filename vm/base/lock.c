@@ -95,11 +95,27 @@ void quire_rwsem_wake(struct rwsem *s)
 
 #ifdef QUIRE_DEBUG
 
+/* An interrupt may come anywhere in here, and note and drop locks of its own in the same
+ * set: so the count goes up before a place is filled, and down after it was emptied (0 is
+ * no rank). */
 static void note(struct quire_lockset *ls, u16 rank)
 {
-	if (ls->n == quire_array_size(ls->rank))
-		quire_host_panic("more than %u locks held at once", ls->n);
-	ls->rank[ls->n++] = (u8)rank;
+	unsigned at = ls->n;
+	if (at == quire_array_size(ls->rank))
+		quire_host_panic("more than %u locks held at once", at);
+	ls->n = (u8)(at + 1);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	ls->rank[at] = (u8)rank;
+}
+
+static void drop(struct quire_lockset *ls, unsigned i)
+{
+	unsigned last = ls->n - 1u;
+	for (; i < last; i++)
+		ls->rank[i] = ls->rank[i + 1];
+	ls->rank[last] = 0;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	ls->n = (u8)last;
 }
 
 void quire_lock_check_acquire(u16 rank, bool nested, bool sleeps)
@@ -131,8 +147,7 @@ void quire_lock_check_release(u16 rank)
 	struct quire_lockset *ls = quire_host_lockset();
 	for (unsigned i = ls->n; i-- > 0;)
 		if (ls->rank[i] == rank) {
-			for (ls->n--; i < ls->n; i++)
-				ls->rank[i] = ls->rank[i + 1];
+			drop(ls, i);
 			return;
 		}
 	quire_host_panic("a lock of rank %u is released that isn't held", rank);
