@@ -101,11 +101,13 @@ void quire_rwsem_wake(struct rwsem *s)
 static void note(struct quire_lockset *ls, u16 rank)
 {
 	unsigned at = ls->n;
-	if (at == quire_array_size(ls->rank))
+	if (at < quire_array_size(ls->rank)) {
+		ls->n = (u8)(at + 1);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		ls->rank[at] = (u8)rank;
+	} else {
 		quire_host_panic("more than %u locks held at once", at);
-	ls->n = (u8)(at + 1);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	ls->rank[at] = (u8)rank;
+	}
 }
 
 static void drop(struct quire_lockset *ls, unsigned i)
